@@ -23,15 +23,18 @@ use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
-use orderer_actors::mailbox::{OrderError, OrderResult, ValidatedEnvelope};
+use orderer_actors::mailbox::{OrderResult, ValidatedEnvelope};
 use orderer_actors::observer::{EnvelopeIdentity, Method, Stage, StreamHandle, StreamObserver, ValidationRecord};
 use orderer_actors::trace::StagedSpan;
 use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 
-use super::gate_entry::{AdmittedBatch, CROWD_PART, GateOutcome, PendingAdmission, stalled, unavailable, wait_at_gate};
+use super::gate_entry::{
+    AdmittedBatch, CROWD_PART, GateOutcome, PendingAdmission, PendingAnswer, stalled, wait_at_gate,
+};
 use super::message_reader::{IncomingMessage, MessageReader, trailers};
 use super::offloaded_validation::{OffloadedValidation, offload, validate_in_parts};
 use super::service::GrpcContext;
@@ -78,7 +81,7 @@ pub(super) struct BroadcastStream {
     in_flight_bytes: usize,
     /// Whether an envelope was accepted, which proves the sender's identity.
     is_known: bool,
-    _open: OpenStream,
+    _open: (OpenStream, TaskTrackerToken),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,7 +102,7 @@ struct SubmittedEnvelope {
 
 enum PendingResponse {
     Expected {
-        receiver: oneshot::Receiver<OrderResult>,
+        answer: PendingAnswer,
         submitted: SubmittedEnvelope,
     },
     Rejected {
@@ -121,6 +124,7 @@ impl BroadcastStream {
         let handle = shared.context.observer.streams().open(Method::Broadcast, connection.peer);
         let stopping = Box::pin(shared.stopping.clone().cancelled_owned());
         let observer = shared.context.observer.stream(Method::Broadcast);
+        let open = (open, shared.open_streams.token());
         Self {
             shared,
             reader,
@@ -292,11 +296,8 @@ impl BroadcastStream {
     }
 
     fn expect(&mut self, receiver: Option<oneshot::Receiver<OrderResult>>, submitted: SubmittedEnvelope) {
-        if let Some(receiver) = receiver {
-            self.responses.push_back(PendingResponse::Expected { receiver, submitted });
-            return;
-        }
-        self.reject_submitted(&unavailable(&submitted.channel), submitted);
+        let answer = PendingAnswer::new(receiver, &submitted.channel);
+        self.responses.push_back(PendingResponse::Expected { answer, submitted });
     }
 
     /// Rejects an envelope that its channel does not accept now.
@@ -327,15 +328,9 @@ impl BroadcastStream {
         while let Some(front) = self.responses.front_mut() {
             let result = match front {
                 PendingResponse::Rejected { refused, .. } => Err(refused.clone()),
-                PendingResponse::Expected { receiver, submitted } => match Pin::new(receiver).poll(cx) {
+                PendingResponse::Expected { answer, submitted } => match answer.poll(&submitted.channel, cx) {
                     Poll::Pending => return progress,
-                    Poll::Ready(Ok(Ok(()))) => Ok(()),
-                    Poll::Ready(Ok(Err(OrderError::NoLongerValid { kind, text }))) => {
-                        Err(RejectedResponse::new(kind, text))
-                    }
-                    Poll::Ready(Ok(Err(refusal))) => Err(RejectedResponse::unavailable(refusal.to_string())),
-                    // the chain died before it answered
-                    Poll::Ready(Err(_)) => Err(unavailable(&submitted.channel)),
+                    Poll::Ready(result) => result,
                 },
             };
             progress = true;

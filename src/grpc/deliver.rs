@@ -92,7 +92,7 @@ fn answer_all(
 ) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let mut observer = shared.context.observer.stream(Method::Deliver);
     stream! {
-        let _open = open;
+        let _open = (open, shared.open_streams.token());
         let place = shared.context.observer.streams().open(Method::Deliver, connection.peer);
         loop {
             reader.turn().of_node();

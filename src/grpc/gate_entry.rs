@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use orderer_actors::Channel;
 use orderer_actors::mailbox::{Gate, Order, OrderResult, ValidatedEnvelope};
 use orderer_actors::trace::StagedSpan;
+use orderer_actors::{Channel, ChannelState};
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
@@ -24,6 +25,9 @@ const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const CROWD_PART: usize = 8;
 /// Interval at which a waiting stream checks whether the channel makes progress.
 const GATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Time that an envelope waits for the reason why its chain has ended.
+const REASON_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Number of envelopes that a busy stream usually has at hand.
 const USUAL_BATCH: usize = 8;
@@ -104,11 +108,46 @@ pub(super) fn stalled(channel: &Channel, time: Duration) -> RejectedResponse {
     ))
 }
 
-/// Rejects an envelope for a channel that has no chain now.
-pub(super) fn unavailable(channel: &Channel) -> RejectedResponse {
-    RejectedResponse::unavailable(format!(
-        "channel '{}' does not accept messages now: {}",
-        channel.id(),
-        channel.state()
-    ))
+/// The wait for a chain's answer to an envelope.
+pub(super) enum PendingAnswer {
+    /// The chain has the envelope.
+    Chain(oneshot::Receiver<OrderResult>),
+    /// There is no chain, or it ended before it answered.
+    NoChain(Pin<Box<dyn Future<Output = RejectedResponse> + Send>>),
+}
+
+impl PendingAnswer {
+    /// Returns the wait for the answer that `receiver` gets; without a receiver there is no chain.
+    pub(super) fn new(receiver: Option<oneshot::Receiver<OrderResult>>, channel: &Arc<Channel>) -> Self {
+        receiver.map_or_else(|| Self::no_chain(channel), Self::Chain)
+    }
+
+    fn no_chain(channel: &Arc<Channel>) -> Self {
+        Self::NoChain(Box::pin(no_chain(Arc::clone(channel))))
+    }
+
+    /// Polls for the answer. It must not be polled again after it was ready.
+    pub(super) fn poll(&mut self, channel: &Arc<Channel>, cx: &mut Context<'_>) -> Poll<Result<(), RejectedResponse>> {
+        loop {
+            match self {
+                Self::Chain(receiver) => match ready!(Pin::new(receiver).poll(cx)) {
+                    Ok(answer) => return Poll::Ready(answer.map_err(RejectedResponse::from)),
+                    Err(_) => *self = Self::no_chain(channel),
+                },
+                Self::NoChain(reason) => return reason.as_mut().poll(cx).map(Err),
+            }
+        }
+    }
+}
+
+/// Returns the response to an envelope of a channel that has no chain. The supervision sets the channel's state a moment after
+/// a chain has ended, so this waits until the state names a reason, at most [`REASON_PATIENCE`].
+async fn no_chain(channel: Arc<Channel>) -> RejectedResponse {
+    let mut states = channel.subscribe_state();
+    let reason = match tokio::time::timeout(REASON_PATIENCE, states.wait_for(ChannelState::accepts_nothing)).await {
+        Ok(Ok(state)) => state.to_string(),
+        // it was started again meanwhile
+        Ok(Err(_)) | Err(_) => "its chain ended before it answered (send the envelope again)".to_owned(),
+    };
+    RejectedResponse::unavailable(format!("channel '{}' does not accept messages now: {reason}", channel.id()))
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use orderer_actors::NodeContext;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -30,6 +31,8 @@ pub struct GrpcContext {
     pub context: Arc<NodeContext>,
     /// Cancelled when the node shuts down: streams answer what is in flight and end.
     pub stopping: CancellationToken,
+    /// Tracks the streams of Broadcast and Deliver.
+    pub open_streams: TaskTracker,
     /// Limits on clients: connections, streams, memory.
     pub admission: Admission,
     /// Counts the threads that validate envelopes.

@@ -73,12 +73,6 @@ impl Cluster {
         Self { service, context, admission, max_receive_bytes, stopping }
     }
 
-    /// Returns this service with another token that ends its streams.
-    #[must_use]
-    pub fn ended_by(self, stopping: CancellationToken) -> Self {
-        Self { stopping, ..self }
-    }
-
     /// Reads a stream to its end.
     async fn answer(self, mut reader: MessageReader, connection: ConnectInfo, open: OpenStream) -> Response<Body> {
         let mut observer = self.context.observer.stream(Method::Step);

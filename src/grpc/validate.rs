@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fabric_proto::common::{HeaderType, Status};
 use orderer_actors::Channel;
 use orderer_actors::channel::{ChannelEntry, UnavailableChannel};
-use orderer_actors::mailbox::ValidatedEnvelope;
+use orderer_actors::mailbox::{OrderError, ValidatedEnvelope};
 use orderer_actors::node_context::{NodeContext, fresh_header_fields};
 use orderer_actors::observer::{EnvelopeIdentity, EnvelopeKind, RejectionCause, TxKey, ValidationRecord};
 use orderer_actors::trace::{StagedSpan, TARGET, is_enabled};
@@ -63,6 +63,15 @@ impl From<&Rejection> for RejectedResponse {
     fn from(refusal: &Rejection) -> Self {
         let keeps_stream_open = matches!(refusal, Rejection::RateLimited(_));
         Self { status: refusal.kind().status(), info: refusal.to_string(), keeps_stream_open }
+    }
+}
+
+impl From<OrderError> for RejectedResponse {
+    fn from(refusal: OrderError) -> Self {
+        match refusal {
+            OrderError::NoLongerValid { kind, text } => Self::new(kind, text),
+            refusal => Self::unavailable(refusal.to_string()),
+        }
     }
 }
 

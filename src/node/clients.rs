@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use orderer_actors::NodeContext;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::grpc::{GrpcContext, RequestTraceWriter, ValidationThreads};
@@ -48,6 +49,7 @@ pub(super) fn shared(
         broadcast_files: files(settings.broadcast_trace_dir.as_ref(), "BroadcastTraceDir", "Broadcast")?,
         deliver_files: files(settings.deliver_trace_dir.as_ref(), "DeliverTraceDir", "Deliver")?,
         stopping,
+        open_streams: TaskTracker::new(),
         admission: admission.clone(),
         validation_threads: ValidationThreads::default(),
         stream_bytes: settings.limits.stream_bytes,

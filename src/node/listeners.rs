@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use orderer_actors::NodeContext;
 use orderer_actors::observer::NodeObserver;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
@@ -55,13 +55,14 @@ struct Services<H> {
 }
 
 impl Listeners {
-    /// Serves until the node stops, then until no stream is open. `cluster` serves the streams of other orderers, which
-    /// may stay open after those of clients have ended; `clients_left` is sent then.
+    /// Accepts connections until the node stops. Serves them until the chains have stopped, then until no stream is open:
+    /// consenters exchange messages until then, also on connections that they opened before a chain ran here. `cluster`
+    /// serves the streams of other orderers.
     pub(super) async fn serve(
         self,
         shared: GrpcContext,
         cluster: Option<Cluster>,
-        clients_left: oneshot::Sender<()>,
+        chains_stopped: CancellationToken,
     ) -> anyhow::Result<()> {
         let Self { general, orderers, handshake_limit, keepalive, streams } = self;
         let (context, admission) = (Arc::clone(&shared.context), shared.admission.clone());
@@ -76,22 +77,15 @@ impl Listeners {
         };
         let (shared_with, clients) = divide(general, &context);
         let of_orderers = services.clone();
-        // no client may delay the end of the clients' server
-        let cluster_for_clients = services.cluster.clone().map(|cluster| cluster.ended_by(stopping.clone()));
-        let of_clients = Services { cluster: cluster_for_clients, ..services };
         tokio::try_join!(
-            async {
-                of_clients.serve(clients, server(keepalive, streams), stopping.clone()).await?;
-                let _ = clients_left.send(());
-                Ok(())
-            },
-            of_orderers.serve(shared_with, server(keepalive, ORDERERS_STREAMS), stopping.clone()),
+            services.serve(clients, server(keepalive, streams), chains_stopped.clone()),
+            of_orderers.serve(shared_with, server(keepalive, ORDERERS_STREAMS), chains_stopped.clone()),
             async {
                 let (Some(apart), Some(cluster)) = (apart, cluster) else { return Ok(()) };
                 let (of_consenters, of_others) = divide(apart, &context);
                 let router = server(keepalive, ORDERERS_STREAMS).add_service(cluster);
-                let all = of_consenters.merge(of_others);
-                let served = router.serve_with_incoming_shutdown(all, stopping.clone().cancelled_owned());
+                let all = until_the_end(of_consenters.merge(of_others));
+                let served = router.serve_with_incoming_shutdown(all, chains_stopped.clone().cancelled_owned());
                 served.await.context("serve gRPC to other orderers")
             },
         )?;
@@ -155,6 +149,14 @@ fn divide(
 
 type Divided = ReceiverStream<io::Result<Connection>>;
 
+/// Returns the same connections, without an end: a server announces to its clients that it stops when there are no more
+/// connections to come, and other orderers would leave theirs before the chains have stopped.
+fn until_the_end<S: Stream<Item = io::Result<Connection>>>(
+    connections: S,
+) -> impl Stream<Item = io::Result<Connection>> + use<S> {
+    connections.chain(tokio_stream::pending())
+}
+
 /// Creates the health service, which reports SERVING until the node stops.
 async fn health(
     context: &NodeContext,
@@ -184,7 +186,7 @@ async fn end_health(mut health: HealthReporter, stopping: CancellationToken) {
 impl<H: Health> Services<UnaryMetrics<HealthServer<H>>> {
     async fn serve(self, connections: Divided, mut server: Server, stopping: CancellationToken) -> anyhow::Result<()> {
         let router = server.add_service(self.broadcast).add_service(self.health).add_optional_service(self.cluster);
-        let served = router.serve_with_incoming_shutdown(connections, stopping.cancelled_owned());
+        let served = router.serve_with_incoming_shutdown(until_the_end(connections), stopping.cancelled_owned());
         served.await.context("serve gRPC")
     }
 }

@@ -32,7 +32,7 @@ use orderer_core::supervision::CHANNEL_RESTARTS;
 use orderer_hsm::TokenPool;
 use orderer_kafka::Traffic;
 use tokio::runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Kind;
@@ -64,8 +64,8 @@ pub(crate) use bootstrap::{BOOTSTRAP_FIX, PROVISIONAL, PROVISIONAL_FIX};
 
 /// Time after which streams that do not end by themselves at shutdown are cut off.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// The same for the streams of other orderers, after the chains have stopped.
-const ORDERERS_DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// The same for connections, after the chains have stopped.
+const CONNECTIONS_DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Runs the node until a signal ends it. `genesis` are blocks of channels that are created if they do not exist yet,
 /// beside the bootstrap file; `greeting` is printed when the node serves.
@@ -420,8 +420,8 @@ async fn serve(
         keepalive: settings.keepalive,
         streams: settings.limits.streams_per_connection,
     };
-    let (clients_left, clients_ended) = oneshot::channel();
-    let mut serving = io.spawn(listeners.serve(shared, cluster_service, clients_left));
+    let open_streams = shared.open_streams.clone();
+    let mut serving = io.spawn(listeners.serve(shared, cluster_service, chains_stopped.clone()));
     let channels = context.directory.entries().len();
     if context.directory.system_channel().is_none() {
         // Fabric's text
@@ -455,10 +455,11 @@ async fn serve(
     let ended = if let Some(ended) = ended {
         Ok(ended)
     } else {
-        let clients_left = tokio::time::timeout(DRAIN_LIMIT, clients_ended).await.is_ok();
+        open_streams.close();
+        let clients_left = tokio::time::timeout(DRAIN_LIMIT, open_streams.wait()).await.is_ok();
         tree.shut_down().await;
         chains_stopped.cancel();
-        let limit = if clients_left { ORDERERS_DRAIN_LIMIT } else { Duration::ZERO };
+        let limit = if clients_left { CONNECTIONS_DRAIN_LIMIT } else { Duration::ZERO };
         tokio::time::timeout(limit, &mut serving).await
     };
     let Ok(ended) = ended else {

@@ -118,6 +118,26 @@ impl fmt::Display for ChannelState {
     }
 }
 
+impl ChannelState {
+    /// Returns whether the channel has no chain that accepts messages, which the state gives the reason for.
+    pub fn accepts_nothing(&self) -> bool {
+        match self {
+            Self::Running | Self::Electing => false,
+            Self::Starting
+            | Self::Connecting
+            | Self::CatchingUp { .. }
+            | Self::Onboarding { .. }
+            | Self::Following
+            | Self::Retrying { .. }
+            | Self::AwaitingKey { .. }
+            | Self::Restarting { .. }
+            | Self::Failed { .. }
+            | Self::Stopped
+            | Self::Removed => true,
+        }
+    }
+}
+
 impl HealthLevel {
     /// Returns the level of a channel's state.
     pub fn of_channel(state: &ChannelState) -> Self {

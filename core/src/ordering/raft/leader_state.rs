@@ -323,9 +323,13 @@ impl RaftMachine {
     /// paused. Returns its ID, or `None` if no other consenter is active.
     pub(super) fn transfer_to_another(&mut self) -> Result<Option<u64>, ChainFailed> {
         let Status { id, peers, voters, .. } = self.raft.status()?;
-        let at_work = |peer: &&orderer_raft::Peer| peer.id != id && peer.active && voters.contains(&peer.id);
+        // at each election timeout Raft forgets who is active, until the next responses arrive
+        let at_work = |peer: &&orderer_raft::Peer| {
+            peer.id != id && (peer.active || self.active.get().contains(&peer.id)) && voters.contains(&peer.id)
+        };
         // one that is paused may only have as many blocks in flight as it may
-        let best = peers.iter().filter(at_work).max_by_key(|peer| (!peer.paused, peer.matched)).map(|peer| peer.id);
+        let by_state = |peer: &&orderer_raft::Peer| (peer.active, !peer.paused, peer.matched);
+        let best = peers.iter().filter(at_work).max_by_key(by_state).map(|peer| peer.id);
         if let Some(to) = best {
             self.raft.transfer_leadership(to)?;
         }

@@ -72,7 +72,7 @@ pub struct RaftMachine {
     /// leader that was restarted leads no longer, and would forward the envelopes to the next leader, which would get
     /// them twice.
     pub(super) hears_leader: bool,
-    active: ActiveNodes,
+    pub(super) active: ActiveNodes,
     pub(super) ticks: u64,
     /// Whether to search the outbox for envelopes that an earlier leader may have lost.
     pub(super) look_for_lost: bool,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use fabric_proto::common::HeaderType;
 
-use super::AcknowledgePoint;
+use super::{AcknowledgePoint, Event};
 use world::{World, config_in, envelope, rules_of, who};
 
 /// Runs a cluster. Returns it, and the number of envelopes that are in the chain more than once.
@@ -221,6 +221,26 @@ fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
     let chain: Vec<&Bytes> = world.nodes[&leader].ledger.iter().flat_map(|block| &block.envelopes).skip(1).collect();
     let expected: Vec<Bytes> = (0..20).map(|number| text(number).raw().clone()).collect();
     assert!(chain.iter().copied().eq(&expected), "{} of 20 are in the chain", chain.len());
+}
+
+/// Right after an election timeout, too, at which Raft forgets who is active.
+#[test]
+fn a_leader_can_hand_over_at_any_tick() {
+    let mut world = World::new(3, &["a", "b", "c"]);
+    world.calm();
+    while world.leader().is_none() {
+        world.tick();
+    }
+    world.settle();
+    for tick in 0..40 {
+        world.tick();
+        let leader = world.leader().expect("a leader");
+        // a copy, which gets no responses after its next tick
+        let mut machine = world.nodes[&leader].machine.clone().expect("it is at work");
+        machine.step(Event::Tick).expect("a tick");
+        let (to, _) = machine.hand_over().expect("the machine goes on");
+        assert!(to.is_some(), "nobody to hand over to after tick {tick}");
+    }
 }
 
 #[test]
