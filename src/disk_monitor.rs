@@ -7,7 +7,7 @@ use std::time::Duration;
 use orderer_actors::status::HealthLevel;
 use tokio_util::sync::CancellationToken;
 
-/// What to do about a disk with little free space.
+/// Action for the operator of a disk with little free space.
 pub(crate) const ACTION: &str =
     "free space there, or remove old blocks (orderer ledger prune); a full disk stops every channel";
 const POLL_INTERVAL: Duration = Duration::from_secs(30);

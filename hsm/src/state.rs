@@ -1,4 +1,4 @@
-//! What the threads of a pool share.
+//! The state that the threads of a pool share.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;

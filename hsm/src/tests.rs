@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, KeyPair};
 use crate::library::{TokenLibrary, TokenSession};
 use crate::{KeyIds, PoolLimits, TokenError, TokenKey, TokenPool, TokenSigner};
 
-/// What the token does.
+/// The behaviour of the token.
 #[derive(Default)]
 struct Behaviour {
     is_gone: AtomicBool,

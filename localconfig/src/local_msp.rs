@@ -38,7 +38,7 @@ pub enum LocalMspError {
     Nothing {
         /// The directory.
         path: PathBuf,
-        /// What is missing.
+        /// The missing part.
         what: &'static str,
     },
     /// No key fits the certificate.

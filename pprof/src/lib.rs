@@ -41,7 +41,7 @@ pub struct Profile {
 /// The meaning of a value, as texts.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct ValueType {
-    /// What is measured.
+    /// The measured quantity.
     #[prost(int64, tag = "1")]
     pub kind: i64,
     /// Its unit.

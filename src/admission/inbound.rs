@@ -34,7 +34,7 @@ struct Frames {
     any_frame: bool,
 }
 
-/// What a piece of input contained.
+/// The content of a piece of input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of DATA that a stream will consume; of HTTP/1 all bytes.

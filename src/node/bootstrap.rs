@@ -16,7 +16,7 @@ pub(crate) const PROVISIONAL: &str =
 /// How to create that block here.
 pub(crate) const PROVISIONAL_FIX: &str =
     "make the block with orderer genesis -profile PROFILE -outputBlock FILE, and name it in General.BootstrapFile";
-/// What to do when the file of the first channel does not exist.
+/// Action for the operator when the file of the first channel does not exist.
 pub(crate) const BOOTSTRAP_FIX: &str =
     "put the genesis block there, or set General.BootstrapMethod to none and let the node join channels";
 

@@ -8,12 +8,12 @@ use super::{Finding, Requirements};
 /// Checks the facts that [`examine`](super::examine) returned.
 pub fn evaluate(facts: &ClusterFacts, need: &Requirements) -> Vec<Finding> {
     match &facts.topic {
-        None => judge_absence(facts, need),
-        Some(topic) => judge_topic(topic, need),
+        None => check_absence(facts, need),
+        Some(topic) => check_topic(topic, need),
     }
 }
 
-fn judge_absence(facts: &ClusterFacts, need: &Requirements) -> Vec<Finding> {
+fn check_absence(facts: &ClusterFacts, need: &Requirements) -> Vec<Finding> {
     let channel = &need.channel;
     if let Some(next) = need.next_offset {
         return vec![Finding::error(
@@ -33,13 +33,13 @@ fn judge_absence(facts: &ClusterFacts, need: &Requirements) -> Vec<Finding> {
         )
     }];
     for broker in &facts.brokers {
-        findings.extend(judge_broker(broker, need));
+        findings.extend(check_broker(broker, need));
     }
     findings
 }
 
 /// Returns the findings about settings that a topic which the node creates would inherit.
-fn judge_broker(broker: &BrokerFacts, need: &Requirements) -> Vec<Finding> {
+fn check_broker(broker: &BrokerFacts, need: &Requirements) -> Vec<Finding> {
     let Some(settings) = &broker.settings else { return Vec::new() };
     let mut findings = Vec::new();
     let alter = |change: &str| {
@@ -49,7 +49,7 @@ fn judge_broker(broker: &BrokerFacts, need: &Requirements) -> Vec<Finding> {
         )
     };
     let subject = format!("broker {}", broker.id);
-    findings.extend(judge_elections(&subject, settings, &alter));
+    findings.extend(check_elections(&subject, settings, &alter));
     // inherited by topics under another name
     let retention = ["log.retention.ms", "log.retention.hours", "log.retention.minutes"];
     let kept_for_ever = settings.get("log.retention.ms").is_some_and(|value| value == "-1");
@@ -59,11 +59,11 @@ fn judge_broker(broker: &BrokerFacts, need: &Requirements) -> Vec<Finding> {
             alter("log.retention.ms=-1"),
         ));
     }
-    findings.extend(judge_copies(&subject, settings, need.replication_factor.into(), &alter));
+    findings.extend(check_copies(&subject, settings, need.replication_factor.into(), &alter));
     findings
 }
 
-fn judge_topic(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
+fn check_topic(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
     let described = &topic.description;
     let subject = format!("topic {}", need.channel);
     let mut findings = Vec::new();
@@ -95,13 +95,13 @@ fn judge_topic(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
         ));
     }
     if let Some(settings) = &topic.settings {
-        findings.extend(judge_topic_settings(&subject, settings, copies, in_sync, need));
+        findings.extend(check_topic_settings(&subject, settings, copies, in_sync, need));
     }
-    findings.extend(judge_offsets(topic, need));
+    findings.extend(check_offsets(topic, need));
     findings
 }
 
-fn judge_topic_settings(
+fn check_topic_settings(
     subject: &str,
     settings: &BTreeMap<String, String>,
     copies: usize,
@@ -114,7 +114,7 @@ fn judge_topic_settings(
             "kafka-configs.sh --bootstrap-server BROKER --alter --entity-type topics --entity-name {topic} --add-config {change}"
         )
     };
-    let mut findings = judge_elections(subject, settings, &alter);
+    let mut findings = check_elections(subject, settings, &alter);
     let is_kept = ["retention.ms", "retention.bytes"].map(|name| settings.get(name).is_none_or(|value| value == "-1"));
     for (name, kept) in ["retention.ms", "retention.bytes"].into_iter().zip(is_kept) {
         if !kept {
@@ -149,7 +149,7 @@ fn judge_topic_settings(
             ))
         });
     }
-    findings.extend(judge_copies(subject, settings, copies.try_into().unwrap_or(i64::MAX), &alter));
+    findings.extend(check_copies(subject, settings, copies.try_into().unwrap_or(i64::MAX), &alter));
     let least = settings.get("min.insync.replicas").and_then(|least| least.parse::<usize>().ok());
     if let Some(least) = least.filter(|least| *least > in_sync && *least <= copies) {
         findings.push(Finding::error(
@@ -160,7 +160,7 @@ fn judge_topic_settings(
     findings
 }
 
-fn judge_elections(subject: &str, settings: &BTreeMap<String, String>, alter: &dyn Fn(&str) -> String) -> Vec<Finding> {
+fn check_elections(subject: &str, settings: &BTreeMap<String, String>, alter: &dyn Fn(&str) -> String) -> Vec<Finding> {
     let is_unclean = settings.get("unclean.leader.election.enable").is_some_and(|value| value == "true");
     if !is_unclean {
         return Vec::new();
@@ -172,7 +172,7 @@ fn judge_elections(subject: &str, settings: &BTreeMap<String, String>, alter: &d
 }
 
 /// Returns the findings about the number of replicas that an acknowledgement waits for.
-fn judge_copies(
+fn check_copies(
     subject: &str,
     settings: &BTreeMap<String, String>,
     copies: i64,
@@ -199,7 +199,7 @@ fn judge_copies(
     vec![Finding::fine(format!("{subject} acknowledges with {least} of {copies} copies in sync"))]
 }
 
-fn judge_offsets(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
+fn check_offsets(topic: &TopicFacts, need: &Requirements) -> Vec<Finding> {
     let (Some(held), Some(next)) = (topic.offsets, need.next_offset) else { return Vec::new() };
     let channel = &need.channel;
     vec![if held.earliest > next {

@@ -17,7 +17,7 @@ const SPOKEN: [(i16, i16, i16); 2] = [(METADATA, 4, 4), (VERSIONS, 3, 3)];
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const LEADER_NOT_AVAILABLE: i16 = 5;
 
-/// What a broker knows about every topic.
+/// The metadata of every topic, as a broker knows it.
 #[derive(Clone, Copy, Debug)]
 pub enum Knowledge {
     Nothing,

@@ -1,4 +1,4 @@
-//! What manual pages say beside the definition of the commands: examples, variables and exit codes.
+//! The parts of manual pages that the definition of the commands does not contain: examples, variables and exit codes.
 
 /// Examples of commands whose help has none, by the name of the page.
 pub(super) const EXAMPLES: &[(&str, &str)] = &[

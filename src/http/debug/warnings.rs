@@ -27,7 +27,7 @@ const HOURS_FEW: f64 = 48.0;
 const GATE_FULL_PERCENT: usize = 95;
 /// Consecutive failed attempts after which another orderer is not just starting.
 const FAILURES_MANY: u32 = 4;
-/// What to do about a solo channel whose configuration names more than one orderer.
+/// Action for the operator of a solo channel whose configuration names more than one orderer.
 const SEVERAL_ORDERERS_ACTION: &str = "each orderer that serves such a channel creates a separate chain: let one orderer serve it, and \
      remove the other addresses from the configuration";
 /// Maximum number of names in a warning.

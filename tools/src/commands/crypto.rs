@@ -57,7 +57,7 @@ pub struct CryptoArguments {
     algorithm: Keys,
 }
 
-/// What `orderer crypto` makes instead of a network.
+/// The things that `orderer crypto` makes instead of a network.
 #[derive(Debug, clap::Subcommand)]
 enum CryptoCommand {
     /// Make a key in a PKCS#11 token, and a certificate or a certificate request for it

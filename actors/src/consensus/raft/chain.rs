@@ -132,7 +132,7 @@ impl RaftChain {
         let members = membership(machine.members(), machine.id());
         let intake_bytes = u32::try_from(self.channel.gate().capacity_bytes()).unwrap_or(u32::MAX);
         let peers = self.shared.parts.network.enter(self.channel.id().as_str(), Arc::new(link.clone()));
-        let seat = Arc::new(ChainEndpoint::new(link.clone(), members, intake_bytes));
+        let endpoint = Arc::new(ChainEndpoint::new(link.clone(), members, intake_bytes));
         let log_status = self.children.cell(LOG_WRITER);
         let guard = self.children.guard(LOG_WRITER);
         let log = OpenLog { log, _permit: permit };
@@ -144,14 +144,14 @@ impl RaftChain {
             Arc::clone(&log_status),
             guard,
         );
-        let taken_seat = self.channel.register_cluster(Arc::clone(&seat) as _);
+        let registration = self.channel.register_cluster(Arc::clone(&endpoint) as _);
         self.running = Some(RunningChain {
             machine,
             log_in_memory: self.shared.log_in_memory(),
             peers,
             log: CountedAddr::new(log.start(), log_status),
-            seat,
-            taken_seat,
+            endpoint,
+            registration,
             channel: Arc::clone(&self.channel),
             events: VecDeque::new(),
             applied: None,

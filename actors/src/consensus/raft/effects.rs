@@ -20,7 +20,7 @@ use super::log_writer::LogTask;
 use super::membership::membership;
 use super::opening::snapshot_block;
 use super::position::rules;
-use super::revalidate::{examine, rejudge};
+use super::revalidate::{examine, revalidate_submission};
 use super::running::WaitingSender;
 use crate::block_writer::{WriteOp, WriteRequest};
 use crate::config_processor::{ConfigOutcome, apply_config};
@@ -45,7 +45,7 @@ impl RaftChain {
             Effect::Send { to, message, metadata } => self.send(to, &message, metadata),
             Effect::Forward { to, submission } => self.forward(to, *submission, ctx),
             Effect::Validate(submission) => self.examine(*submission, ctx),
-            Effect::Revalidate(submissions) => self.rejudge(submissions, ctx),
+            Effect::Revalidate(submissions) => self.revalidate_all(submissions, ctx),
             Effect::Acknowledge(sequences) => {
                 // the reply is missing if the sender got a response before
                 sequences
@@ -63,7 +63,7 @@ impl RaftChain {
                 self.channel.observer().raft().consents(members.len());
                 let membership = membership(&members, running.machine.id());
                 running.peers.configure(&membership);
-                running.seat.configure(membership);
+                running.endpoint.configure(membership);
             }
             Effect::Leader(leader) => self.leader(leader),
             Effect::CatchUp { number } => self.catch_up(number, ctx),
@@ -148,12 +148,12 @@ impl RaftChain {
     }
 
     /// Revalidates the envelopes one after the other, so that any number of them uses only one thread.
-    fn rejudge(&mut self, submissions: Vec<SubmittedEnvelope>, ctx: &mut Context<Self>) {
+    fn revalidate_all(&mut self, submissions: Vec<SubmittedEnvelope>, ctx: &mut Context<Self>) {
         let (snapshot, context) = (Arc::clone(&self.snapshot), Arc::clone(&self.context));
         let revalidated = signing_on_own_thread(move || {
             let revalidate = |submission: SubmittedEnvelope| match submission.origin {
                 EnvelopeOrigin::Local(sequence) => {
-                    Some(rejudge(&snapshot, &context, &submission).map(|valid| (sequence, valid)))
+                    Some(revalidate_submission(&snapshot, &context, &submission).map(|valid| (sequence, valid)))
                 }
                 EnvelopeOrigin::Consenter(_) => None,
             };
@@ -200,7 +200,7 @@ impl RaftChain {
         let Some(running) = &mut self.running else { return };
         let mut rooms: Vec<_> = ordered.iter().filter_map(|sequence| running.rooms.take(*sequence)).collect();
         // takes at most the available permits; if none is left, no more entries are accepted until blocks are written
-        let unwritten = &running.seat.unwritten;
+        let unwritten = &running.endpoint.unwritten;
         let wanted = u32::try_from(bytes).unwrap_or(u32::MAX).min(UNWRITTEN_BYTES);
         let there = u32::try_from(unwritten.available_permits()).unwrap_or(u32::MAX);
         rooms.extend(Arc::clone(unwritten).try_acquire_many_owned(wanted.min(there)));

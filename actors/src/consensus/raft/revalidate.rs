@@ -82,7 +82,7 @@ pub(super) fn examine(
 ///
 /// # Errors
 /// See [`examine`].
-pub(super) fn rejudge(
+pub(super) fn revalidate_submission(
     snapshot: &ChannelSnapshot,
     context: &NodeContext,
     submission: &SubmittedEnvelope,

@@ -27,8 +27,8 @@ pub(super) struct RunningChain {
     pub(super) log_in_memory: LogInMemory,
     pub(super) peers: Box<dyn Peers>,
     pub(super) log: CountedAddr<RaftLogWriter>,
-    pub(super) seat: Arc<ChainEndpoint>,
-    pub(super) taken_seat: Arc<ClusterRegistration>,
+    pub(super) endpoint: Arc<ChainEndpoint>,
+    pub(super) registration: Arc<ClusterRegistration>,
     pub(super) channel: Arc<Channel>,
     /// Events that the machine has not processed yet.
     pub(super) events: VecDeque<Event>,
@@ -48,7 +48,7 @@ pub(super) struct RunningChain {
 
 impl Drop for RunningChain {
     fn drop(&mut self) {
-        self.channel.unregister_cluster(&self.taken_seat);
+        self.channel.unregister_cluster(&self.registration);
         self.channel.observer().raft().ends();
         self.log.send_uncounted(StopNow);
     }

@@ -39,7 +39,7 @@ impl RaftMachine {
         }
     }
 
-    pub(super) fn rejudged(&mut self, sequence: u64, valid: Option<SubmittedEnvelope>) {
+    pub(super) fn on_revalidated(&mut self, sequence: u64, valid: Option<SubmittedEnvelope>) {
         match valid {
             Some(submission) => self.outbox.judged(sequence, submission),
             None => {

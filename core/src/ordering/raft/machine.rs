@@ -179,7 +179,7 @@ impl RaftMachine {
             Event::Timer => self.timer_fired()?,
             Event::Persisted(number) => self.persisted(number)?,
             Event::Validated(examined) => self.examined(examined)?,
-            Event::Revalidated { sequence, valid } => self.rejudged(sequence, valid),
+            Event::Revalidated { sequence, valid } => self.on_revalidated(sequence, valid),
             Event::Applied(rules) => self.config_applied(rules)?,
             Event::Durable(number) => self.durable(number)?,
             Event::Unreachable(id) => self.raft.report_unreachable(id)?,

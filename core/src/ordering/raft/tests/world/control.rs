@@ -1,4 +1,4 @@
-//! What a test does to the simulation: clients' envelopes, changes of the consenters, and faults.
+//! The actions of a test on the simulation: clients' envelopes, changes of the consenters, and faults.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What surrounds the machines of the simulation: the network between them, their disks, and the other nodes' ledgers.
+//! The surroundings of the machines in the simulation: the network between them, their disks, and the other nodes' ledgers.
 
 use super::super::super::*;
 use super::node::{Node, PendingWrite, Stored, config_in, rules_of, who};
