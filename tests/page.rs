@@ -169,6 +169,8 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until("document.querySelector('#live').innerText === 'live'").await;
     browser.until(&text("No problems detected.")).await;
     let said = &json_of("/debug/channels").await["channels"][0];
+    // wide enough for every column
+    browser.size(1440, 900, false).await;
     for (header, expected) in [
         ("State", json!("running")),
         ("Height", json!(said["height"].to_string())),
@@ -188,6 +190,14 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     // the history has its first sample some seconds after the start
     browser.until("document.querySelector('.channels .spark') !== null").await;
     browser.until(&text("Disk free")).await;
+    // the figures of a loaded node leave room for the name, and no column covers another
+    for (width, phone) in [(390, true), (800, false), (1280, false)] {
+        browser.size(width, 900, phone).await;
+        let name = "document.querySelector('.channels td.of-name').clientWidth";
+        browser.until(&format!("innerWidth === {width} && {name} >= 100")).await;
+        let cells = "[...document.querySelectorAll('.channels :is(th, td)')]";
+        browser.until(&format!("{cells}.every((cell) => cell.scrollWidth <= cell.clientWidth)")).await;
+    }
 
     browser.press("j").await;
     browser.press(keys::ENTER).await;

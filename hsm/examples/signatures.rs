@@ -2,7 +2,7 @@
 //! process. As many sessions sign at the same time as there are callers, and the pool has ten.
 //!
 //! ```sh
-//! cargo run --release -p orderer-hsm --features pkcs11 --example signatures -- LIBRARY LABEL PIN CERTIFICATE
+//! cargo run --profile dist -p orderer-hsm --features pkcs11 --example signatures -- LIBRARY LABEL PIN CERTIFICATE
 //! ```
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement ends with any error")]

@@ -19,8 +19,25 @@ impl HealthLevel {
     pub fn of_actor(state: &str) -> Self {
         match state {
             "failed" => Self::Bad,
-            "running" | "producing" | "reading" | "stopped" => Self::Good,
+            // a channel without a leader is busy by its own state
+            "running" | "producing" | "reading" | "stopped" | "leader" | "follower" | "following" => Self::Good,
             _ => Self::Busy,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consenters_at_work_need_no_attention() {
+        for state in ["leader", "follower", "following", "running"] {
+            assert_eq!(HealthLevel::of_actor(state), HealthLevel::Good, "{state}");
+        }
+        for state in ["candidate", "precandidate", "opening", "catching up", "retrying"] {
+            assert_eq!(HealthLevel::of_actor(state), HealthLevel::Busy, "{state}");
+        }
+        assert_eq!(HealthLevel::of_actor("failed"), HealthLevel::Bad);
     }
 }

@@ -25,7 +25,7 @@ export default {
     return [
       root !== '' && h('p', { class: 'soft break' }, 'Files are relative to ', h('code', null, root)),
       sheet('Certificates', find, shown.length === 0 ? empty('No certificate matches.')
-        : h('div', { class: 'scroll' }, table({ name: 'Certificates', columns, rows: shown, key: (one) => one.fingerprint, kept, redraw }))),
+        : h('div', { class: 'scroll' }, table({ name: 'Certificates', columns, rows: shown, key: (one) => one.fingerprint, kept, redraw, kind: 'stacks' }))),
     ];
   },
 };
@@ -44,7 +44,9 @@ function grouped(all, root) {
   const found = new Map();
   for (const one of all) {
     const entry = found.get(one.fingerprint) ?? { ...one, uses: [] };
-    entry.uses.push(useOf(one, root));
+    const use = useOf(one, root);
+    // two listeners may share a file
+    if (!entry.uses.some((other) => other.kind === use.kind && other.place === use.place)) entry.uses.push(use);
     entry.msp_id ??= one.msp_id;
     found.set(one.fingerprint, entry);
   }

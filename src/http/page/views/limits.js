@@ -76,7 +76,7 @@ function part(title, end, senders, order, redraw) {
     { id: 'sent', title: 'Envelopes/s', number: true, by: (one) => one.sent_per_second, cell: (one) => count(one.sent_per_second) },
     { id: 'allowed', title: 'Limit', number: true, rest: true, by: (one) => one.allowed_per_second ?? 0, cell: (one) => (one.active ? rate(one) : 'inactive') },
     { id: 'accepted', title: 'Accepted', number: true, rest: true, by: (one) => one.accepted, cell: (one) => count(one.accepted) },
-    { id: 'refused', title: 'Rejected', number: true, by: (one) => one.refused, cell: (one) => (one.refused === 0 ? '–'
+    { id: 'refused', title: 'Rejected', number: true, rest: senders.every((one) => one.refused === 0), by: (one) => one.refused, cell: (one) => (one.refused === 0 ? '–'
       : [count(one.refused), h('div', { class: 'sub' }, `last ${ago(one.refused_at_ms, now())}`)]) },
   ];
   const rows = table({ name: title, columns, rows: senders, key: (one) => `${one.organization} ${one.name}`, kept: order, redraw });

@@ -69,6 +69,6 @@ function tail(lines, again) {
     h('td', { class: 'wide' }, h('span', { class: 'break' }, line.message), ' ', h('span', { class: 'soft small break' }, Object.entries(line.fields).map(([name, value]) => `${name}=${value}`).join(' '))),
     h('td', { class: 'more soft small nowrap' }, line.logger));
   return sheet('Latest log lines', end, lines.length === 0 ? empty('No log line matches.')
-    : h('div', { class: 'scroll' }, h('table', { class: 'lines', 'aria-label': 'Log lines' },
+    : h('div', { class: 'scroll' }, h('table', { class: 'lines stacks', 'aria-label': 'Log lines' },
       h('thead', null, h('tr', null, [`Time (${zone()})`, 'Level', 'Message'].map((title) => h('th', { scope: 'col' }, title)), h('th', { scope: 'col', class: 'more' }, 'Logger'))), h('tbody', null, [...lines].reverse().map(row)))));
 }
