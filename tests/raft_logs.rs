@@ -8,10 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bytes::Bytes;
 use fabric_proto::etcdraft::ConfigMetadata;
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
 use orderer_core::config::{ChannelSnapshot, ConfigCache, consensus_metadata};
+use orderer_core::types::{ChannelId, ConfigSequence};
 use orderer_ledger::transfer::BlockReader;
 use orderer_ledger::transfer::etcd::read_etcd;
+use orderer_ledger::{CommitBatch, PendingEnvelope};
 use world::Setup;
 use world::node::{ProcessOutput, orderer_folder};
 
@@ -87,11 +91,34 @@ fn a_node_goes_on_as_the_same_consenter_and_back() {
 
     let out = desk.setup.folder().join("out");
     let said = desk.done(&["export", "--to-fabric", text(&out)]);
-    assert!(said.contains("with the Raft log of consenter 2"), "{said}");
+    assert!(said.contains("with the Raft log of consenter 2") && !said.contains("WITHOUT"), "{said}");
     let theirs = read_etcd(&wal.join("ch"), &snapshots.join("ch")).unwrap().contents;
     let ours = read_etcd(&out.join("etcdraft/wal/ch"), &out.join("etcdraft/snapshot/ch")).unwrap().contents;
     assert!(!theirs.entries.is_empty() && theirs.hard_state.vote == 2, "{:?}", theirs.hard_state);
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn an_export_names_acknowledged_envelopes_that_it_lacks() {
+    let desk = Desk::new();
+    let (wal, snapshots) = (desk.from.join("etcdraft/wal"), desk.from.join("etcdraft/snapshot"));
+    desk.import(&["--wal", text(&wal), "--snapshots", text(&snapshots)]);
+    {
+        let ledgers = LedgerProvider::new(&desk.setup.folder().join("ledger"), BlockCacheConfig { bytes: 0 }).unwrap();
+        let ledger = ledgers.open(&ChannelId::parse("ch").unwrap()).unwrap();
+        let raw = Bytes::from_static(b"acknowledged");
+        let first = ledger.next_pending_sequence();
+        let pending_add = [first, first + 1].map(|sequence| PendingEnvelope {
+            sequence,
+            validated_at: ConfigSequence(1),
+            is_config: false,
+            raw: raw.clone(),
+        });
+        let commit = CommitBatch { pending_add: pending_add.into(), ..CommitBatch::default() };
+        ledger.commit(&mut ledger.try_write_permit().unwrap(), commit).unwrap();
+    }
+    let said = desk.done(&["export", "--to-fabric", text(&desk.setup.folder().join("out"))]);
+    assert!(said.contains("WITHOUT 2 envelopes that this orderer acknowledged"), "{said}");
 }
 
 #[test]

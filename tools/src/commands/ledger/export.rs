@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orderer_actors::ledger_provider::LedgerProvider;
 use orderer_core::types::ChannelId;
+use orderer_ledger::Ledger;
 use orderer_ledger::transfer::BlockFileWriter;
 
 use super::backup::copy;
@@ -47,7 +48,22 @@ pub(super) fn export(arguments: &ExportArguments, place: &Ledgers) -> anyhow::Re
     }
     for id in &channels {
         write(&store, id, || Ok(BlockFileWriter::fabric(folder, id.as_str())?))?;
-        export_log(&store.open(id)?, folder)?;
+        let ledger = store.open(id)?;
+        export_log(&ledger, folder)?;
+        name_pending(&ledger)?;
+    }
+    Ok(())
+}
+
+/// Prints how many acknowledged envelopes the exported ledger lacks: those in no block have no place in Fabric's ledger.
+fn name_pending(ledger: &Ledger) -> anyhow::Result<()> {
+    let pending = ledger.pending()?.len() as u64;
+    if pending > 0 {
+        say!(
+            "  WITHOUT {} that this orderer acknowledged, in no block yet: Fabric's orderer would never order them (start \
+             this orderer again until `orderer ledger stats` shows none pending, then export to a new directory)",
+            counted(pending, "envelope")
+        );
     }
     Ok(())
 }
