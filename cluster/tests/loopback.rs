@@ -9,7 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orderer_cluster::{ClientSettings, ConnectionState, Membership, Network as _, Peers, SendError, StepRejection, Urgency};
+use orderer_cluster::{
+    ClientSettings, ConnectionState, Membership, Network as _, Peers, SendError, StepRejection, Urgency,
+};
 use support::{Arrived, Authority, Events, LIMIT, Orderer, Pair, Recorder, consenter, quick};
 
 /// Consenter 1 connects to consenter 2.

@@ -33,7 +33,9 @@ async fn recorded_requests_are_sent_as_fabric_sent_them() {
         match StepRequest::decode(request.clone()).unwrap().payload.unwrap() {
             Payload::ConsensusRequest(sent) => {
                 assert_eq!(sent.channel, "ch");
-                while peers.consensus(2, sent.payload.clone(), sent.metadata.clone(), Urgency::Now) == Err(SendError::Overflow) {
+                while peers.consensus(2, sent.payload.clone(), sent.metadata.clone(), Urgency::Now)
+                    == Err(SendError::Overflow)
+                {
                     tokio::task::yield_now().await;
                 }
             }

@@ -43,13 +43,7 @@ pub trait Peers: Send + Sync + 'static {
     ///
     /// # Errors
     /// The message was not accepted; Raft has to learn that the peer is unreachable.
-    fn consensus(
-        &self,
-        to: ConsenterId,
-        payload: Bytes,
-        metadata: Bytes,
-        urgency: Urgency,
-    ) -> Result<(), SendError>;
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, urgency: Urgency) -> Result<(), SendError>;
 
     /// Forwards a transaction. The future resolves when the transaction was given to the connection, which is all
     /// that Fabric waits for, or fails after `rpc_timeout`. Transactions to one peer are sent in the order in which

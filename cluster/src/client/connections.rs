@@ -194,13 +194,7 @@ impl Peers for Arc<ChannelPeers> {
         self.links.store(Arc::new(links));
     }
 
-    fn consensus(
-        &self,
-        to: ConsenterId,
-        payload: Bytes,
-        metadata: Bytes,
-        urgency: Urgency,
-    ) -> Result<(), SendError> {
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, urgency: Urgency) -> Result<(), SendError> {
         self.link(to)?.consensus(payload, metadata, urgency)
     }
 

@@ -114,13 +114,11 @@ impl Destination {
     /// Returns the connection of this generation, to open a stream on.
     pub(super) fn opening(&self, generation: u64) -> Option<Opening> {
         match &self.shared.state().current {
-            ConnectionPhase::Connected(connected) if connected.generation == generation => {
-                Some(Opening {
-                    sender: connected.sender.clone(),
-                    progress: Arc::clone(&connected.progress),
-                    gathering: Arc::clone(&connected.gathering),
-                })
-            }
+            ConnectionPhase::Connected(connected) if connected.generation == generation => Some(Opening {
+                sender: connected.sender.clone(),
+                progress: Arc::clone(&connected.progress),
+                gathering: Arc::clone(&connected.gathering),
+            }),
             _ => None,
         }
     }

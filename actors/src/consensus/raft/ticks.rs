@@ -92,7 +92,11 @@ mod tests {
             let expected = groups.epoch + Duration::from_millis(12_000 + millis);
             assert!(group.iter().all(|tick| *tick == expected), "{:?}", expected - groups.epoch);
         }
-        assert_eq!(joined[0].next(now, 2 * TICK), groups.epoch + Duration::from_secs(13), "longer ticks are at some of these");
+        assert_eq!(
+            joined[0].next(now, 2 * TICK),
+            groups.epoch + Duration::from_secs(13),
+            "longer ticks are at some of these"
+        );
     }
 
     #[test]

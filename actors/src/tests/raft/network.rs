@@ -86,13 +86,7 @@ impl Peers for NodePeers {
         self.network.members.lock().unwrap().insert(self.node, membership.clone());
     }
 
-    fn consensus(
-        &self,
-        to: ConsenterId,
-        payload: Bytes,
-        metadata: Bytes,
-        _: Urgency,
-    ) -> Result<(), SendError> {
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, _: Urgency) -> Result<(), SendError> {
         let (endpoint, sender) = self.network.endpoint(self.node, to, &self.channel)?;
         endpoint.consensus(sender, payload, metadata).map_err(|_| SendError::Overflow)
     }
