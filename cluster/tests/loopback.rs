@@ -9,7 +9,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use orderer_cluster::{ClientSettings, ConnectionState, Membership, Network as _, Peers, SendError, StepRejection};
+use orderer_cluster::{
+    ClientSettings, ConnectionState, Membership, Network as _, Peers, SendError, StepRejection, Urgency,
+};
 use support::{Arrived, Authority, Events, LIMIT, Orderer, Pair, Recorder, consenter, quick};
 
 /// Consenter 1 connects to consenter 2.
@@ -69,7 +71,8 @@ async fn what_is_sent_arrives_in_order() {
     for number in 0..COUNT {
         // some messages are small enough to be sent together, and some are larger than the window
         let payload = numbered(number, if number % 97 == 0 { 300_000 } else { 64 });
-        while peers.consensus(2, payload.clone(), Bytes::from_static(b"meta")) == Err(SendError::Overflow) {
+        let urgency = if number % 5 < 2 { Urgency::Soon } else { Urgency::Now };
+        while peers.consensus(2, payload.clone(), Bytes::from_static(b"meta"), urgency) == Err(SendError::Overflow) {
             tokio::task::yield_now().await;
         }
         if number % 3 == 0 {
@@ -100,6 +103,11 @@ async fn what_is_sent_arrives_in_order() {
     assert_eq!(status.consensus.sent, u64::from(COUNT));
     assert_eq!(orderer.service.figures().streams, 2, "one for each kind");
     assert_eq!(orderer.shown.borrow().len(), 1, "on one connection");
+    // nothing that is sent at once follows
+    for number in COUNT..COUNT + 3 {
+        peers.consensus(2, numbered(number, 4), Bytes::from_static(b"meta"), Urgency::Soon).unwrap();
+        two.channel.wait_for((number + 1 + COUNT / 3) as usize).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -149,7 +157,7 @@ async fn a_server_with_another_key_is_not_connected_to() {
     let text = status_with(&*peers, part).await;
     assert!(text.ends_with("doesn't match the expected public key"), "{text}");
     events.wait_for_estranged(2).await;
-    let error = peers.consensus(2, Bytes::new(), Bytes::new()).unwrap_err();
+    let error = peers.consensus(2, Bytes::new(), Bytes::new(), Urgency::Now).unwrap_err();
     assert!(matches!(error, SendError::NotConnected { id: 2, .. }), "{error}");
     assert!(matches!(peers.submit(2, 0, Bytes::new()).await, Err(SendError::NotConnected { .. })));
     assert_eq!(events.count(2, true), 0);
@@ -180,7 +188,7 @@ async fn a_client_with_another_key_is_refused_in_fabrics_words() {
         // as far as this side can tell, the message is sent
         peers.submit(2, 0, numbered(1, 4)).await.unwrap();
         status_with(&*peers, why).await;
-        peers.consensus(2, numbered(1, 4), Bytes::new()).unwrap();
+        peers.consensus(2, numbered(1, 4), Bytes::new(), Urgency::Now).unwrap();
         events.wait_for(2, false, 2).await;
         if why.ends_with("isn't authorized") {
             events.wait_for_estranged(2).await;
@@ -202,7 +210,7 @@ async fn a_channel_without_room_loses_consensus_messages_and_one_that_refuses_en
     events.wait_for(2, true, 1).await;
     *two.channel.refusal.lock().unwrap() = Some(StepRejection::NoRoom);
     for number in 0..3 {
-        peers.consensus(2, numbered(number, 4), Bytes::new()).unwrap();
+        peers.consensus(2, numbered(number, 4), Bytes::new(), Urgency::Now).unwrap();
     }
     let deadline = Instant::now() + LIMIT;
     while orderer.service.figures().dropped != 3 {
@@ -211,10 +219,10 @@ async fn a_channel_without_room_loses_consensus_messages_and_one_that_refuses_en
     }
     assert_eq!((events.count(2, false), orderer.service.figures().streams), (0, 1), "the stream goes on");
     *two.channel.refusal.lock().unwrap() = Some(StepRejection::Refused("chain is stopped".to_owned()));
-    peers.consensus(2, numbered(3, 4), Bytes::new()).unwrap();
+    peers.consensus(2, numbered(3, 4), Bytes::new(), Urgency::Now).unwrap();
     status_with(&*peers, "Unknown: chain is stopped").await;
     *two.channel.refusal.lock().unwrap() = None;
-    peers.consensus(2, numbered(4, 4), Bytes::new()).unwrap();
+    peers.consensus(2, numbered(4, 4), Bytes::new(), Urgency::Now).unwrap();
     two.channel.wait_for(1).await;
 }
 
@@ -232,7 +240,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
     events.wait_for(2, true, 1).await;
     let (mut taken, mut overflown) = (0, 0);
     for number in 0..500 {
-        match peers.consensus(2, numbered(number, PAYLOAD_BYTES), Bytes::new()) {
+        match peers.consensus(2, numbered(number, PAYLOAD_BYTES), Bytes::new(), Urgency::Now) {
             Ok(()) => taken += 1,
             Err(SendError::Overflow) => overflown += 1,
             Err(other) => panic!("{other}"),
@@ -251,7 +259,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
     let deadline = Instant::now() + LIMIT;
     while events.count(2, true) < 2 {
         assert!(Instant::now() < deadline);
-        let _ = peers.consensus(2, numbered(0, PAYLOAD_BYTES), Bytes::new());
+        let _ = peers.consensus(2, numbered(0, PAYLOAD_BYTES), Bytes::new(), Urgency::Now);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     orderer.is_deaf.store(false, Ordering::SeqCst);
@@ -259,7 +267,7 @@ async fn a_peer_that_does_not_read_costs_no_more_than_its_queues() {
     let deadline = Instant::now() + LIMIT;
     while two.channel.arrived().is_empty() {
         assert!(Instant::now() < deadline);
-        let _ = peers.consensus(2, numbered(1, 4), Bytes::new());
+        let _ = peers.consensus(2, numbered(1, 4), Bytes::new(), Urgency::Now);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -273,13 +281,13 @@ async fn a_peer_that_was_killed_is_connected_to_again() {
     peers.configure(&two.peers_at(orderer.port));
     events.wait_for(2, true, 1).await;
     peers.submit(2, 0, numbered(1, 4)).await.unwrap();
-    peers.consensus(2, numbered(2, 4), Bytes::new()).unwrap();
+    peers.consensus(2, numbered(2, 4), Bytes::new(), Urgency::Now).unwrap();
     two.channel.wait_for(2).await;
     let port = orderer.kill().await;
     events.wait_for(2, false, 1).await;
     let deadline = Instant::now() + LIMIT;
     loop {
-        match peers.consensus(2, Bytes::new(), Bytes::new()) {
+        match peers.consensus(2, Bytes::new(), Bytes::new(), Urgency::Now) {
             Err(SendError::NotConnected { .. }) => break,
             _ => assert!(Instant::now() < deadline),
         }
@@ -306,7 +314,7 @@ async fn an_identity_is_renewed_under_load_without_a_gap() {
     events.wait_for(2, true, 1).await;
     let renewed = two.authority.renew("orderer1 anew", &two.client.key);
     // an idle stream ends with its connection, without an event
-    peers.consensus(2, numbered(COUNT, 64), Bytes::new()).unwrap();
+    peers.consensus(2, numbered(COUNT, 64), Bytes::new(), Urgency::Now).unwrap();
     for number in 0..COUNT {
         if number == COUNT / 4 {
             connections.renew();
@@ -356,7 +364,7 @@ fn dropping_the_handle_ends_all_tasks() {
     peers.configure(&two.peers_at(orderer.port));
     servers.block_on(events.wait_for(2, true, 1));
     servers.block_on(async {
-        peers.consensus(2, numbered(1, 4), Bytes::new()).unwrap();
+        peers.consensus(2, numbered(1, 4), Bytes::new(), Urgency::Now).unwrap();
         peers.submit(2, 0, numbered(2, 4)).await.unwrap();
         two.channel.wait_for(2).await;
     });
@@ -367,7 +375,7 @@ fn dropping_the_handle_ends_all_tasks() {
         assert!(Instant::now() < deadline, "{} tasks are left", clients.metrics().num_alive_tasks());
         std::thread::sleep(Duration::from_millis(5));
     }
-    let error = peers.consensus(2, Bytes::new(), Bytes::new()).unwrap_err();
+    let error = peers.consensus(2, Bytes::new(), Bytes::new(), Urgency::Now).unwrap_err();
     assert!(error.to_string().ends_with("communication has been shut down"), "{error}");
     // nor is any task started
     peers.configure(&Membership::new(Some(1), []));

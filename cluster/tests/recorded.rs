@@ -10,7 +10,7 @@ mod support;
 use bytes::Bytes;
 use fabric_proto::Message as _;
 use fabric_proto::orderer::{StepRequest, step_request::Payload};
-use orderer_cluster::{Membership, Network as _, SendError};
+use orderer_cluster::{Membership, Network as _, SendError, Urgency};
 use support::{Authority, Events, Orderer, Recorder, consenter, quick};
 
 /// Returns every `StepRequest` that a node sent or received.
@@ -33,7 +33,9 @@ async fn recorded_requests_are_sent_as_fabric_sent_them() {
         match StepRequest::decode(request.clone()).unwrap().payload.unwrap() {
             Payload::ConsensusRequest(sent) => {
                 assert_eq!(sent.channel, "ch");
-                while peers.consensus(2, sent.payload.clone(), sent.metadata.clone()) == Err(SendError::Overflow) {
+                while peers.consensus(2, sent.payload.clone(), sent.metadata.clone(), Urgency::Now)
+                    == Err(SendError::Overflow)
+                {
                     tokio::task::yield_now().await;
                 }
             }

@@ -39,11 +39,11 @@ pub trait Peers: Send + Sync + 'static {
     fn configure(&self, membership: &Membership);
 
     /// Sends a message of the consensus protocol. Never waits: a message that exceeds the queue is dropped and
-    /// counted.
+    /// counted. Messages to one peer are sent in their order, whatever their urgency is.
     ///
     /// # Errors
     /// The message was not accepted; Raft has to learn that the peer is unreachable.
-    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), SendError>;
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, urgency: Urgency) -> Result<(), SendError>;
 
     /// Forwards a transaction. The future resolves when the transaction was given to the connection, which is all
     /// that Fabric waits for, or fails after `rpc_timeout`. Transactions to one peer are sent in the order in which
@@ -63,6 +63,15 @@ pub trait Peers: Send + Sync + 'static {
 
     /// Returns the state of each peer, by ID.
     fn status(&self) -> Vec<PeerStatus>;
+}
+
+/// When a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once.
+    Now,
+    /// Within two milliseconds, together with messages of other channels to the same orderer.
+    Soon,
 }
 
 /// Reason for which a message was not sent.

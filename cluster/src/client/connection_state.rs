@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::api::LastError;
 use super::dial::{DialedConnection, dial};
+use super::gathering::Gathering;
 use super::queue::{Progress, StepBody};
 use crate::expiration::ExpirationCheck;
 use crate::membership::PinnedKey;
@@ -70,6 +71,7 @@ pub(super) struct Connected {
     pub(super) certificate_expires: i64,
     pub(super) expiration: ExpirationCheck,
     pub(super) progress: Arc<Progress>,
+    pub(super) gathering: Arc<Gathering>,
 }
 
 /// A request to the task of the connection.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
-use super::api::{DestinationStatus, Network, PeerEvents, PeerStatus, Peers, SendError};
+use super::api::{DestinationStatus, Network, PeerEvents, PeerStatus, Peers, SendError, Urgency};
 use super::connection_state::Material;
 use super::destination::Destination;
 use super::link::{Link, LinkPeer};
@@ -194,8 +194,8 @@ impl Peers for Arc<ChannelPeers> {
         self.links.store(Arc::new(links));
     }
 
-    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), SendError> {
-        self.link(to)?.consensus(payload, metadata)
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, urgency: Urgency) -> Result<(), SendError> {
+        self.link(to)?.consensus(payload, metadata, urgency)
     }
 
     fn submit(

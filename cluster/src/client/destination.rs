@@ -12,6 +12,7 @@ use super::api::{ConnectionState, DestinationStatus};
 use super::connection_state::{
     Connected, ConnectionCommand, ConnectionObserver, ConnectionPhase, Material, Shared, State,
 };
+use super::gathering::Gathering;
 use super::queue::{Progress, StepBody};
 use super::runner::run;
 use crate::expiration::{as_go_duration, unix_now};
@@ -30,6 +31,7 @@ pub(super) struct Destination {
 pub(super) struct Opening {
     pub(super) sender: SendRequest<StepBody>,
     pub(super) progress: Arc<Progress>,
+    pub(super) gathering: Arc<Gathering>,
 }
 
 impl Destination {
@@ -112,9 +114,11 @@ impl Destination {
     /// Returns the connection of this generation, to open a stream on.
     pub(super) fn opening(&self, generation: u64) -> Option<Opening> {
         match &self.shared.state().current {
-            ConnectionPhase::Connected(connected) if connected.generation == generation => {
-                Some(Opening { sender: connected.sender.clone(), progress: Arc::clone(&connected.progress) })
-            }
+            ConnectionPhase::Connected(connected) if connected.generation == generation => Some(Opening {
+                sender: connected.sender.clone(),
+                progress: Arc::clone(&connected.progress),
+                gathering: Arc::clone(&connected.gathering),
+            }),
             _ => None,
         }
     }

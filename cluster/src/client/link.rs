@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::api::{ConnectionState, LastError, PeerEvents, PeerStatus, SendError};
+use super::api::{ConnectionState, LastError, PeerEvents, PeerStatus, SendError, Urgency};
 use super::connection_state::ConnectionObserver;
 use super::destination::Destination;
 use super::queue::{Item, Put, Queue, Room, StepBody};
@@ -124,16 +124,16 @@ impl Link {
     }
 
     /// Sends a message of the consensus protocol, as [`Peers::consensus`](super::Peers::consensus).
-    pub(super) fn consensus(&self, payload: Bytes, metadata: Bytes) -> Result<(), SendError> {
+    pub(super) fn consensus(&self, payload: Bytes, metadata: Bytes, urgency: Urgency) -> Result<(), SendError> {
         let message = Pieces::consensus(&self.channel, payload, metadata);
-        let sent = self.send_now(message);
+        let sent = self.send_now(message, urgency);
         if sent.is_err() {
             self.lanes[CONSENSUS].figures.dropped(1);
         }
         sent
     }
 
-    fn send_now(&self, message: Pieces) -> Result<(), SendError> {
+    fn send_now(&self, message: Pieces, urgency: Urgency) -> Result<(), SendError> {
         let (destination, _) = self.destination()?;
         self.relieve(CONSENSUS);
         let (queue, whole) = cost(&self.settings, bytes::Buf::remaining(&message));
@@ -143,7 +143,7 @@ impl Link {
             Arc::clone(&lane.room).try_acquire_many_owned(queue).map_err(overflow)?,
             Arc::clone(destination.room(CONSENSUS)).try_acquire_many_owned(whole).map_err(overflow)?,
         );
-        self.put(CONSENSUS, Item { message, room, told: None, since: Instant::now() })
+        self.put(CONSENSUS, Item { message, room, told: None, since: Instant::now() }, urgency)
     }
 
     /// Forwards a transaction, as [`Peers::submit`](super::Peers::submit).
@@ -179,7 +179,7 @@ impl Link {
         let whole = Arc::clone(destination.room(SUBMIT)).acquire_many_owned(whole).await.map_err(closed)?;
         let (tell, told) = oneshot::channel();
         let room = Room::new(queue, whole);
-        self.put(SUBMIT, Item { message, room, told: Some(tell), since: Instant::now() })?;
+        self.put(SUBMIT, Item { message, room, told: Some(tell), since: Instant::now() }, Urgency::Now)?;
         *is_queued = true;
         drop(turn);
         told.await.unwrap_or_else(|_| Err(SendError::Aborted("the stream ended".to_owned())))
@@ -199,14 +199,14 @@ impl Link {
     }
 
     /// Puts a message into the queue of the open stream, or of a new one.
-    fn put(&self, kind: usize, mut item: Item) -> Result<(), SendError> {
+    fn put(&self, kind: usize, mut item: Item, urgency: Urgency) -> Result<(), SendError> {
         let lane = &self.lanes[kind];
         let mut current = lane.queue();
         // repeated if the connection was lost or reopened meanwhile
         for _ in 0..3 {
             let (destination, generation) = self.destination()?;
             if let Some(queue) = current.as_ref().filter(|queue| queue.generation == generation) {
-                match queue.put(item) {
+                match queue.put(item, urgency) {
                     Put::Taken => return Ok(()),
                     Put::Closed(back) => item = back,
                 }
@@ -222,7 +222,7 @@ impl Link {
     /// Opens a stream on the connection of this generation, if that still exists.
     fn open(&self, kind: usize, destination: &Destination, generation: u64) -> Option<Arc<Queue>> {
         let opening = destination.opening(generation)?;
-        let queue = Queue::new(generation, Arc::clone(&self.lanes[kind].figures));
+        let queue = Queue::new(generation, Arc::clone(&self.lanes[kind].figures), opening.gathering);
         let body = StepBody::new(Arc::clone(&queue), opening.progress);
         let (link, endpoint) = (Weak::clone(&self.own), self.whom.endpoint.clone());
         let (of_stream, grace) = (Arc::clone(&queue), self.settings.rpc_timeout);

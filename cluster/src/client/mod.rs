@@ -8,6 +8,7 @@ mod connections;
 mod destination;
 mod dial;
 mod error_text;
+mod gathering;
 mod link;
 mod probe;
 mod queue;
@@ -17,7 +18,7 @@ mod stream;
 
 pub use api::{
     ConnectionState, DestinationStatus, LastError, Network, PeerEvents, PeerStatus, Peers, QueueStatus,
-    SEND_TIME_BOUNDS, SendError,
+    SEND_TIME_BOUNDS, SendError, Urgency,
 };
 pub use connections::Connections;
 pub(crate) use dial::{DialedConnection, dial};

@@ -12,7 +12,8 @@ use bytes::Buf;
 use http_body::Frame;
 use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
-use super::api::SendError;
+use super::api::{SendError, Urgency};
+use super::gathering::Gathering;
 use super::statistics::QueueStatistics;
 use crate::wire::Pieces;
 
@@ -47,6 +48,8 @@ pub(super) struct Queue {
     /// The generation of the destination's connection that the stream is on.
     pub(super) generation: u64,
     figures: Arc<QueueStatistics>,
+    /// Of the connection.
+    gathering: Arc<Gathering>,
     state: Mutex<State>,
     /// Notified once when the queue is closed.
     closed: Notify,
@@ -56,6 +59,8 @@ pub(super) struct Queue {
 struct State {
     items: VecDeque<Item>,
     waker: Option<Waker>,
+    /// Whether the waker will be woken together with those of other streams.
+    is_gathered: bool,
     /// Whether the queue is closed: queued messages are sent, then the stream ends.
     is_finished: bool,
     /// Whether the stream ended although this side did not end it.
@@ -73,8 +78,8 @@ pub(super) enum Put {
 }
 
 impl Queue {
-    pub(super) fn new(generation: u64, figures: Arc<QueueStatistics>) -> Arc<Self> {
-        Arc::new(Self { generation, figures, state: Mutex::default(), closed: Notify::new() })
+    pub(super) fn new(generation: u64, figures: Arc<QueueStatistics>, gathering: Arc<Gathering>) -> Arc<Self> {
+        Arc::new(Self { generation, figures, gathering, state: Mutex::default(), closed: Notify::new() })
     }
 
     /// Locks the state. No code panics or waits while it is locked.
@@ -82,7 +87,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn put(&self, item: Item) -> Put {
+    pub(super) fn put(&self, item: Item, urgency: Urgency) -> Put {
         let waker = {
             let mut state = self.state();
             if state.is_finished || state.aborted.is_some() {
@@ -90,10 +95,17 @@ impl Queue {
             }
             state.items.push_back(item);
             self.figures.has_length(state.items.len());
-            state.waker.take()
+            match urgency {
+                Urgency::Now => state.waker.take(),
+                Urgency::Soon if std::mem::replace(&mut state.is_gathered, true) => None,
+                // kept, because a message that is sent at once takes along those before it
+                Urgency::Soon => state.waker.clone(),
+            }
         };
-        if let Some(waker) = waker {
-            waker.wake();
+        match (waker, urgency) {
+            (Some(waker), Urgency::Now) => waker.wake(),
+            (Some(waker), Urgency::Soon) => self.gathering.add(waker),
+            (None, _) => {}
         }
         Put::Taken
     }
@@ -253,6 +265,7 @@ impl http_body::Body for StepBody {
                     return Poll::Ready(None);
                 }
                 state.waker = Some(cx.waker().clone());
+                state.is_gathered = false;
                 return Poll::Pending;
             }
             self.queue.figures.has_length(state.items.len());

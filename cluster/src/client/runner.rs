@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::backoff::backoff_delay;
 use super::connection_state::{Connected, ConnectionCommand, ConnectionPhase, Shared};
 use super::dial::{DialedConnection, Driver};
+use super::gathering::Gathering;
 use super::queue::{Progress, StepBody};
 use crate::expiration::ExpirationCheck;
 use crate::tls::{Identity, is_of_other_key};
@@ -76,6 +77,8 @@ impl Runner {
         let DialedConnection { sender, driver, name, certificate_expires } = dialed;
         let (tell, ended) = oneshot::channel();
         let (retire, retired) = oneshot::channel();
+        let gathering = Arc::<Gathering>::default();
+        let driver: Driver = Box::pin(gathering.drive(driver));
         let task = self.drivers.spawn(drive(driver, tell, retired, self.shared.settings.rpc_timeout));
         tracing::info!(target: LOG, "Connected to {} ({name})", self.shared.endpoint);
         self.shared.turns(ConnectionPhase::Connected(Connected {
@@ -86,6 +89,7 @@ impl Runner {
             certificate_expires,
             expiration: ExpirationCheck::new(certificate_expires, self.shared.settings.expiration_warning),
             progress: Arc::new(Progress::new()),
+            gathering,
         }));
         Live { generation: self.generation, identity, ended, retire, task }
     }

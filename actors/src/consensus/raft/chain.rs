@@ -145,8 +145,11 @@ impl RaftChain {
             guard,
         );
         let registration = self.channel.register_cluster(Arc::clone(&endpoint) as _);
+        let tick_group = self.shared.ticks.join();
+        let first_tick = tick_group.next(tokio::time::Instant::now(), tick);
         self.running = Some(RunningChain {
             machine,
+            _tick_group: tick_group,
             log_in_memory: self.shared.log_in_memory(),
             peers,
             log: CountedAddr::new(log.start(), log_status),
@@ -165,7 +168,7 @@ impl RaftChain {
         self.follow_ledger(ctx);
         let number = self.channel.ledger().height().saturating_sub(1);
         self.channel.observer().raft().begins(consenters, number, snapshot_block);
-        ctx.run_interval(tick, |chain, ctx| {
+        ctx.run_interval_at(first_tick, tick, |chain, ctx| {
             if let Some(running) = &mut chain.running {
                 running.machine.limit_log(running.log_in_memory.share());
             }

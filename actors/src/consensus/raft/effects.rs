@@ -7,7 +7,7 @@ use std::time::Instant;
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, WrapFuture as _};
 use bytes::Bytes;
 use fabric_proto::raftpb::{self, MessageType};
-use orderer_cluster::SendError;
+use orderer_cluster::{SendError, Urgency};
 use orderer_core::envelope::SignedEnvelope;
 use orderer_core::ordering::raft::{Effect, EnvelopeOrigin, Event, NewBlock, SubmittedEnvelope};
 use orderer_core::processing::{Rejection, RejectionKind};
@@ -80,7 +80,7 @@ impl RaftChain {
 
     fn send(&mut self, to: u64, message: &raftpb::Message, metadata: Bytes) {
         let Some(running) = &mut self.running else { return };
-        let sent = running.peers.consensus(to, message.encode_to_vec().into(), metadata);
+        let sent = running.peers.consensus(to, message.encode_to_vec().into(), metadata, urgency(message));
         if message.r#type == MessageType::MsgSnap as i32 {
             running.events.push_back(Event::SnapshotSent { to, sent: sent.is_ok() });
         }
@@ -311,5 +311,13 @@ impl RaftChain {
             tracing::info!(target: LOG, channel = %self.channel.id(), "Start accepting requests as Raft leader at block [{number}]");
         }
         self.log_leader(leader);
+    }
+}
+
+/// Returns when a message is sent. Heartbeats and their responses wait for those of other channels.
+fn urgency(message: &raftpb::Message) -> Urgency {
+    match MessageType::try_from(message.r#type) {
+        Ok(MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResp) => Urgency::Soon,
+        _ => Urgency::Now,
     }
 }

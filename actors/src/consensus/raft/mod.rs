@@ -25,6 +25,7 @@ mod position;
 mod revalidate;
 mod running;
 mod shared;
+mod ticks;
 pub mod transfer;
 
 pub use consenter::RaftConsenter;

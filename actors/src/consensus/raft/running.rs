@@ -14,6 +14,7 @@ use super::block_pull::ReplicatedTip;
 use super::cluster_endpoint::ChainEndpoint;
 use super::log_writer::RaftLogWriter;
 use super::shared::LogInMemory;
+use super::ticks::TickGroup;
 use crate::channel::{Channel, ClusterRegistration};
 use crate::config_processor::ConfigOutcome;
 use crate::mailbox::{CountedAddr, IngressPermit, Reply};
@@ -25,6 +26,8 @@ pub(super) struct RunningChain {
     pub(super) machine: RaftMachine,
     /// The share of memory of the machine's log.
     pub(super) log_in_memory: LogInMemory,
+    /// The group of channels that it ticks with.
+    pub(super) _tick_group: TickGroup,
     pub(super) peers: Box<dyn Peers>,
     pub(super) log: CountedAddr<RaftLogWriter>,
     pub(super) endpoint: Arc<ChainEndpoint>,

@@ -9,6 +9,7 @@ use orderer_cluster::Network;
 use orderer_core::ordering::raft::AcknowledgePoint;
 use orderer_core::types::ChannelId;
 
+use super::ticks::TickGroups;
 use crate::replication::ReplicationContext;
 
 /// Dependencies and settings of all Raft chains of a node.
@@ -49,6 +50,8 @@ pub(super) struct RaftSharedState {
     logs: Mutex<HashMap<ChannelId, Arc<tokio::sync::Mutex<()>>>>,
     /// The number of logs in memory.
     in_memory: AtomicUsize,
+    /// When the chains tick.
+    pub(super) ticks: Arc<TickGroups>,
 }
 
 /// Exclusive permit to use the Raft log of a channel. It moves with the log to the thread that uses it, because a thread
@@ -57,7 +60,7 @@ pub(super) type LogPermit = tokio::sync::OwnedMutexGuard<()>;
 
 impl RaftSharedState {
     pub(super) fn new(parts: RaftContext) -> Self {
-        Self { parts, logs: Mutex::default(), in_memory: AtomicUsize::new(0) }
+        Self { parts, logs: Mutex::default(), in_memory: AtomicUsize::new(0), ticks: TickGroups::new() }
     }
 
     /// Counts a log as in memory until the returned value is dropped.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use orderer_cluster::{
     BlockEndpoint, BlockSources, BlockStream, ConsenterId, Membership, Network, PeerEvents, PeerStatus, Peers,
-    PullError, SendError, StepRejection,
+    PullError, SendError, StepRejection, Urgency,
 };
 
 use super::super::*;
@@ -86,7 +86,7 @@ impl Peers for NodePeers {
         self.network.members.lock().unwrap().insert(self.node, membership.clone());
     }
 
-    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes) -> Result<(), SendError> {
+    fn consensus(&self, to: ConsenterId, payload: Bytes, metadata: Bytes, _: Urgency) -> Result<(), SendError> {
         let (endpoint, sender) = self.network.endpoint(self.node, to, &self.channel)?;
         endpoint.consensus(sender, payload, metadata).map_err(|_| SendError::Overflow)
     }
