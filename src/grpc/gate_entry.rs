@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use orderer_actors::mailbox::{Gate, Order, OrderResult, ValidatedEnvelope};
+use orderer_actors::Channel;
+use orderer_actors::mailbox::{Gate, Order, OrderResult, Unavailable, ValidatedEnvelope};
 use orderer_actors::trace::StagedSpan;
-use orderer_actors::{Channel, ChannelState};
 use tokio::sync::oneshot;
 use tracing::{Instrument as _, Span};
 
@@ -25,9 +25,6 @@ const CROWDED_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const CROWD_PART: usize = 8;
 /// Interval at which a waiting stream checks whether the channel makes progress.
 const GATE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Time that an envelope waits for the reason why its chain has ended.
-const REASON_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Number of envelopes that a busy stream usually has at hand.
 const USUAL_BATCH: usize = 8;
@@ -102,10 +99,9 @@ async fn wait_until_stalled(gate: &Gate, crowd_bytes: usize) -> Duration {
 
 /// Rejects an envelope that has waited in vain at the gate.
 pub(super) fn stalled(channel: &Channel, time: Duration) -> RejectedResponse {
-    let (id, seconds, state) = (channel.id(), time.as_secs(), channel.state());
-    RejectedResponse::unavailable(format!(
-        "channel '{id}' does not accept messages now: it has acknowledged none for {seconds} s, and as many wait as may ({state})"
-    ))
+    let (seconds, state) = (time.as_secs(), channel.state());
+    let reason = format!("it has acknowledged none for {seconds} s, and as many wait as may ({state})");
+    RejectedResponse::unavailable(Unavailable { channel: channel.id().clone(), reason }.to_string())
 }
 
 /// The wait for a chain's answer to an envelope.
@@ -123,7 +119,8 @@ impl PendingAnswer {
     }
 
     fn no_chain(channel: &Arc<Channel>) -> Self {
-        Self::NoChain(Box::pin(no_chain(Arc::clone(channel))))
+        let channel = Arc::clone(channel);
+        Self::NoChain(Box::pin(async move { RejectedResponse::unavailable(channel.unavailable().await.to_string()) }))
     }
 
     /// Polls for the answer. It must not be polled again after it was ready.
@@ -138,16 +135,4 @@ impl PendingAnswer {
             }
         }
     }
-}
-
-/// Returns the response to an envelope of a channel that has no chain. The supervision sets the channel's state a moment after
-/// a chain has ended, so this waits until the state names a reason, at most [`REASON_PATIENCE`].
-async fn no_chain(channel: Arc<Channel>) -> RejectedResponse {
-    let mut states = channel.subscribe_state();
-    let reason = match tokio::time::timeout(REASON_PATIENCE, states.wait_for(ChannelState::accepts_nothing)).await {
-        Ok(Ok(state)) => state.to_string(),
-        // it was started again meanwhile
-        Ok(Err(_)) | Err(_) => "its chain ended before it answered (send the envelope again)".to_owned(),
-    };
-    RejectedResponse::unavailable(format!("channel '{}' does not accept messages now: {reason}", channel.id()))
 }

@@ -225,14 +225,14 @@ async fn update(State(shared): Shared, request: Request) -> Result<Response, Api
             _ => ApiError::bad_request(text),
         }
     })?;
-    let closed =
-        || unavailable(format!("channel '{}' does not accept messages now: {}", channel.id(), channel.state()));
-    let answer = channel.gate().order(submission).await.ok_or_else(closed)?;
+    let Some(answer) = channel.gate().order(submission).await else {
+        return Err(unavailable(channel.unavailable().await.to_string()));
+    };
     match answer.await {
         Ok(Ok(())) => Ok(created(&ChannelInfo::of(&channel))),
         Ok(Err(OrderError::NoLongerValid { text, .. })) => Err(ApiError::bad_request(format!("cannot update: {text}"))),
         Ok(Err(refusal)) => Err(unavailable(refusal.to_string())),
-        Err(_) => Err(closed()),
+        Err(_) => Err(unavailable(channel.unavailable().await.to_string())),
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use orderer_cluster::ClusterChannel;
@@ -28,9 +29,12 @@ pub(crate) use messages::{RestartChain, ScanForChannels, StopChain, Unsubscribe}
 pub use registry::{ChannelEntry, ChannelRegistry, UnavailableChannel};
 pub use state::{ChannelState, ConsensusRelation};
 
-use crate::mailbox::Gate;
+use crate::mailbox::{Gate, Unavailable};
 use crate::observer::{ChannelObserver, NodeObserver};
 use crate::status::{ChainGauges, now_ms};
+
+/// Time that an envelope waits for the reason why its chain has ended.
+const REASON_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Fencing token of a chain: only the chain with the current token may set the channel's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +153,19 @@ impl Channel {
     /// Subscribes to the channel's state.
     pub fn subscribe_state(&self) -> watch::Receiver<ChannelState> {
         self.state.subscribe()
+    }
+
+    /// Waits for the reason why no chain accepts or answers an envelope. The supervision sets the state a moment after a chain
+    /// has ended, so this waits until the state names a reason, at most a second.
+    pub async fn unavailable(&self) -> Unavailable {
+        let mut states = self.subscribe_state();
+        let named = tokio::time::timeout(REASON_PATIENCE, states.wait_for(ChannelState::accepts_nothing)).await;
+        let reason = match named {
+            Ok(Ok(state)) => state.to_string(),
+            // it was started again meanwhile
+            Ok(Err(_)) | Err(_) => "its chain ended before it answered (send the envelope again)".to_owned(),
+        };
+        Unavailable { channel: self.id.clone(), reason }
     }
 
     /// Returns the health of its topic, while the channel consumes one.

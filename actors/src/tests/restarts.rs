@@ -117,3 +117,21 @@ async fn what_was_acknowledged_is_ordered_first_after_a_restart_and_once() {
     }
     assert_eq!(world.chain("app"), ["one", "two", "three", "four"]);
 }
+
+/// The supervision reports the end of a chain after the chain's envelopes have lost it.
+#[actix::test]
+async fn an_envelope_without_a_chain_is_told_the_cause_also_if_it_comes_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::start(folder.path(), Durability::Disk).await;
+    let channel = world.channel("app");
+    let mut refused = std::pin::pin!(channel.unavailable());
+    assert!(futures_util::poll!(refused.as_mut()).is_pending(), "its chain is running");
+    channel.set_state(ChannelState::Restarting { attempt: 1, cause: "the token is away".to_owned(), pause_ms: 5 });
+    assert_eq!(
+        within("the cause", refused).await.to_string(),
+        "channel 'app' does not accept messages now: its chain is restarting (attempt 1, after 5 ms): the token is away"
+    );
+    channel.set_state(ChannelState::Running);
+    let restarted = within("a chain that was started again", channel.unavailable()).await.to_string();
+    assert!(restarted.ends_with("its chain ended before it answered (send the envelope again)"), "{restarted}");
+}

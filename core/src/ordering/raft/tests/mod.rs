@@ -157,13 +157,19 @@ fn a_single_consenter_orders_alone() {
     assert_eq!(twice, 0);
 }
 
-#[test]
-fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
+/// Returns three calm consenters, one of which leads.
+fn three_with_a_leader() -> World {
     let mut world = World::new(3, &["a", "b", "c"]);
     world.calm();
     while world.leader().is_none() {
         world.tick();
     }
+    world
+}
+
+#[test]
+fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
+    let mut world = three_with_a_leader();
     let leader = world.leader().expect("a leader");
     let other = world.nodes.keys().find(|name| **name != leader).expect("another node").clone();
     let text = |text: &str| envelope(HeaderType::Message, text);
@@ -198,11 +204,7 @@ fn nothing_is_forwarded_to_a_leader_that_was_started_again() {
 #[test]
 fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
     let text = |number: usize| envelope(HeaderType::Message, &format!("envelope {number}"));
-    let mut world = World::new(3, &["a", "b", "c"]);
-    world.calm();
-    while world.leader().is_none() {
-        world.tick();
-    }
+    let mut world = three_with_a_leader();
     world.settle();
     let leader = world.leader().expect("a leader");
     let others: Vec<String> = world.nodes.keys().filter(|name| **name != leader).cloned().collect();
@@ -226,11 +228,7 @@ fn what_comes_in_while_leadership_is_handed_over_is_ordered_later() {
 /// Right after an election timeout, too, at which Raft forgets who is active.
 #[test]
 fn a_leader_can_hand_over_at_any_tick() {
-    let mut world = World::new(3, &["a", "b", "c"]);
-    world.calm();
-    while world.leader().is_none() {
-        world.tick();
-    }
+    let mut world = three_with_a_leader();
     world.settle();
     for tick in 0..40 {
         world.tick();
