@@ -23,7 +23,7 @@ use fabric_proto::common::Status as FabricStatus;
 use fabric_proto::orderer::BroadcastResponse;
 use http_body::Frame;
 use orderer_actors::Channel;
-use orderer_actors::mailbox::{OrderResult, ValidatedEnvelope};
+use orderer_actors::mailbox::{Announcement, OrderResult, ValidatedEnvelope};
 use orderer_actors::observer::{EnvelopeIdentity, Method, Stage, StreamHandle, StreamObserver, ValidationRecord};
 use orderer_actors::trace::StagedSpan;
 use prost::Message as _;
@@ -38,7 +38,7 @@ use super::gate_entry::{
 use super::message_reader::{IncomingMessage, MessageReader, trailers};
 use super::offloaded_validation::{OffloadedValidation, offload, validate_in_parts};
 use super::service::GrpcContext;
-use super::validate::{self, RejectedResponse, ValidEnvelope, ValidationOutcome, validate_batch};
+use super::validate::{self, RejectedResponse, ValidEnvelope, ValidatedBatch, ValidationOutcome, validate_batch};
 use crate::admission::{Charge, OpenStream, Phase, RejectionReason, now_ms, site};
 use crate::connection::ConnectInfo;
 use crate::traces::RemoteParent;
@@ -67,6 +67,8 @@ pub(super) struct BroadcastStream {
     reading: Reading,
     /// Validated envelopes, by this thread or the other one, that no chain has yet.
     validated: VecDeque<(ValidationOutcome, Charge)>,
+    /// Announces the envelopes in `validated` to their channels' gates.
+    announced: Vec<Announcement>,
     /// The envelopes that the other thread validates; they follow those in `validated`.
     offloaded: Option<OffloadedValidation>,
     /// An envelope that waits for capacity at its channel's gate.
@@ -133,6 +135,7 @@ impl BroadcastStream {
             client: site(connection.peer.ip()),
             reading: Reading::Open,
             validated: VecDeque::new(),
+            announced: Vec::new(),
             offloaded: None,
             at_gate: None,
             responses: VecDeque::new(),
@@ -203,7 +206,9 @@ impl BroadcastStream {
             let other = self.shared.validation_threads.begin();
             self.offloaded = Some(offload(half, context, parent, other));
         }
-        self.validated.extend(validate_batch(read, &self.shared.context, &self.parent));
+        let ValidatedBatch { outcomes, announced } = validate_batch(read, &self.shared.context, &self.parent);
+        self.validated.extend(outcomes);
+        self.announced.extend(announced);
         true
     }
 
@@ -228,6 +233,8 @@ impl BroadcastStream {
         let mut batch = AdmittedBatch::default();
         let progress = self.admit(cx, &mut batch);
         batch.send();
+        // what is left waits for room
+        self.announced.clear();
         progress
     }
 

@@ -57,10 +57,10 @@ impl AdmittedBatch {
         self.orders.push(order);
     }
 
-    /// Sends what has gathered. If the channel's gate is closed meanwhile, the orders' receivers report it.
+    /// Submits what has gathered. If the channel's gate is closed meanwhile, the orders' receivers report it.
     pub(super) fn send(&mut self) {
         if let Some(channel) = self.channel.take() {
-            channel.gate().send(std::mem::take(&mut self.orders));
+            channel.gate().submit(std::mem::take(&mut self.orders));
         }
     }
 }

@@ -28,7 +28,8 @@ pub(super) fn offload(
 ) -> OffloadedValidation {
     Box::pin(async move {
         let work = move || {
-            let outcomes = validate_batch(read, &context, &parent);
+            // the stream may collect them late, so they are no longer announced then
+            let outcomes = validate_batch(read, &context, &parent).outcomes;
             drop(thread);
             outcomes
         };
@@ -52,7 +53,7 @@ pub(super) async fn validate_in_parts(
             match acquire_validation_permit(&channel, Some(client)).await {
                 Ok(turn) => {
                     let work = move || {
-                        let outcomes = validate_batch(vec![first], &with, &parent);
+                        let outcomes = validate_batch(vec![first], &with, &parent).outcomes;
                         drop(turn);
                         outcomes
                     };
@@ -67,7 +68,7 @@ pub(super) async fn validate_in_parts(
             while let Some(next) = read.next_if(|next| validate::config_update_queue(&next.bytes, &context).is_none()) {
                 part.push(next);
             }
-            let work = spawn_blocking(move || validate_batch(part, &with, &parent));
+            let work = spawn_blocking(move || validate_batch(part, &with, &parent).outcomes);
             outcomes.extend(work.await.map_err(|error| error.to_string())?);
         }
         if outcomes.iter().any(|(outcome, _)| outcome.verdict.as_ref().is_err_and(|refused| !refused.keeps_stream_open))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fabric_proto::common::{HeaderType, Status};
 use orderer_actors::Channel;
 use orderer_actors::channel::{ChannelEntry, UnavailableChannel};
-use orderer_actors::mailbox::{OrderError, ValidatedEnvelope};
+use orderer_actors::mailbox::{Announcement, OrderError, ValidatedEnvelope};
 use orderer_actors::node_context::{NodeContext, fresh_header_fields};
 use orderer_actors::observer::{EnvelopeIdentity, EnvelopeKind, RejectionCause, TxKey, ValidationRecord};
 use orderer_actors::trace::{StagedSpan, TARGET, is_enabled};
@@ -86,12 +86,20 @@ impl RejectedResponse {
     }
 }
 
+/// The results for several envelopes, in the order in which they were read.
+pub(super) struct ValidatedBatch {
+    /// Each with its charge.
+    pub(super) outcomes: Vec<(ValidationOutcome, Charge)>,
+    /// One for each channel that gets normal envelopes.
+    pub(super) announced: Vec<Announcement>,
+}
+
 /// Validates several `Envelope`s in the order in which they were read. Each keeps its charge.
 pub(super) fn validate_batch(
     read: Vec<IncomingMessage>,
     context: &NodeContext,
     parent: &RemoteParent,
-) -> Vec<(ValidationOutcome, Charge)> {
+) -> ValidatedBatch {
     let (began, count) = (Instant::now(), u32::try_from(read.len()).unwrap_or(u32::MAX).max(1));
     let (circumstances, uptime) = (context.validation_context(MessageOrigin::Client), context.uptime());
     let mut found: Vec<(Result<RoutedEnvelope, RejectedResponse>, Charge)> = Vec::with_capacity(read.len());
@@ -101,6 +109,7 @@ pub(super) fn validate_batch(
             charge,
         ));
     }
+    let announced = announce(found.iter().filter_map(|(found, _)| found.as_ref().ok()));
     let traces: Vec<StagedSpan> = if is_enabled() {
         found.iter().map(|(found, _)| follow(found.as_ref().ok(), parent)).collect()
     } else {
@@ -143,7 +152,22 @@ pub(super) fn validate_batch(
     };
     let mut outcomes = Vec::with_capacity(found.len());
     outcomes.extend(found.into_iter().map(validate));
-    outcomes
+    ValidatedBatch { outcomes, announced }
+}
+
+/// Announces the batch at the gate of each channel that it has normal envelopes for. Config updates take too long to be waited for.
+fn announce<'a>(found: impl Iterator<Item = &'a RoutedEnvelope>) -> Vec<Announcement> {
+    let mut last: Option<&Arc<Channel>> = None;
+    let mut announced = Vec::new();
+    for found in found.filter(|found| found.class == MessageClass::Normal) {
+        let Route::Channel(ChannelScope { channel, .. }) = &found.place else { continue };
+        // one is enough for envelopes that follow each other; a second one does no harm
+        if !last.is_some_and(|last| Arc::ptr_eq(last, channel)) {
+            announced.push(channel.gate().announce());
+            last = Some(channel);
+        }
+    }
+    announced
 }
 
 /// Returns the key of the queue in which a config update waits: the name of an existing channel, or an empty string

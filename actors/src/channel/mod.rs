@@ -48,7 +48,7 @@ pub struct Channel {
     snapshot: ArcSwap<ChannelSnapshot>,
     /// Number of the block that the snapshot comes from. Both are written together, by one writer at a time.
     config_block: AtomicU64,
-    gate: Gate,
+    gate: Arc<Gate>,
     observer: Arc<ChannelObserver>,
     state: watch::Sender<ChannelState>,
     /// Time at which the channel entered its state, in milliseconds since 1970.
@@ -79,7 +79,7 @@ impl Channel {
             id: ledger.channel().clone(),
             config_block: AtomicU64::new(ledger.last_config().0),
             snapshot: ArcSwap::new(snapshot),
-            gate: Gate::new(ingress_capacity_bytes),
+            gate: Arc::new(Gate::new(ingress_capacity_bytes)),
             observer: Arc::new(ChannelObserver::new(observer, ledger.channel())),
             state: watch::Sender::new(ChannelState::Starting),
             state_since_ms: AtomicU64::new(now_ms()),
@@ -110,7 +110,7 @@ impl Channel {
     }
 
     /// Returns the gate through which messages are submitted.
-    pub fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 

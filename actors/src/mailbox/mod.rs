@@ -3,9 +3,10 @@
 mod cooperative;
 mod counted;
 mod gate;
+mod gathering;
 mod order;
 
 pub use cooperative::CooperativeYield;
 pub use counted::CountedAddr;
-pub use gate::{ENVELOPE_OVERHEAD_BYTES, Gate, Unavailable, WaitingBytes};
+pub use gate::{Announcement, ENVELOPE_OVERHEAD_BYTES, Gate, Unavailable, WaitingBytes};
 pub use order::{IngressPermit, Order, OrderBatch, OrderError, OrderResult, Reply, ValidatedEnvelope};

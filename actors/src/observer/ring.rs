@@ -91,11 +91,9 @@ impl EventRecord {
 
 impl RingSlot {
     fn write(&self, record: &EventRecord, lap: u64) {
-        let head = self.head.load(Ordering::Relaxed);
-        // two threads that wrote to one place at a time would leave parts of both records under one head
-        if head == BEING_WRITTEN
-            || self.head.compare_exchange(head, BEING_WRITTEN, Ordering::Acquire, Ordering::Relaxed).is_err()
-        {
+        // Two threads that wrote to one place at a time would leave parts of both records under one head. The first access writes:
+        // a page of the ring that is read before it is written costs two page faults, and interrupts all processors.
+        if self.head.swap(BEING_WRITTEN, Ordering::Acquire) == BEING_WRITTEN {
             return;
         }
         // who sees any of the new parts sees this head, or a later one
