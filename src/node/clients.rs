@@ -51,7 +51,7 @@ pub(super) fn shared(
         stopping,
         open_streams: TaskTracker::new(),
         admission: admission.clone(),
-        validation_threads: ValidationThreads::default(),
+        validation_threads: ValidationThreads::new(&context.blocking_runtime),
         stream_bytes: settings.limits.stream_bytes,
         max_receive_bytes: settings.max_receive_bytes,
         time_window: settings.time_window,
