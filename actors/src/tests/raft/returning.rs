@@ -175,8 +175,9 @@ async fn a_log_that_is_lost_or_damaged_ends_the_channel_with_one_advice() {
     cluster.stop_node(away).await;
     let whole = cluster.back_up(away);
     let log = cluster.folder(away).join("consensus.raft");
-    let bytes = fs::read(&log).unwrap();
-    let damaged = [&bytes[..5000], &[bytes[5000] ^ 1], &bytes[5001..]].concat();
+    let mut damaged = fs::read(&log).unwrap();
+    // a bit of the first row, which is behind the first page
+    damaged[4100] ^= 1;
     let garbage = b"no log at all. ".repeat(1000);
 
     for (contents, wanted, returns) in
