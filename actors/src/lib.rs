@@ -13,6 +13,7 @@
 //! Other crates talk to the tree through [`ChannelRegistry`] and [`Channel`]: snapshots to read, a [`mailbox::Gate`] to send
 //! through, cells that publish the status of actors and chains.
 
+mod advice;
 pub mod block_writer;
 pub mod chain_state;
 pub mod chain_support;

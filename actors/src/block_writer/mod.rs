@@ -19,6 +19,7 @@ use orderer_hsm::SigningTurn;
 use orderer_ledger::{CommitError, WritePermit, is_disk_full};
 use tokio::sync::oneshot;
 
+use crate::advice::COMPARE_LEDGERS;
 use crate::chain_state::{ResumeTip, error_chain};
 use crate::channel::{Channel, ChannelCreated};
 use crate::mailbox::CooperativeYield;
@@ -30,8 +31,6 @@ pub use request::{PendingMessage, WriteOp, WriteRequest};
 
 /// Action for the operator of a channel whose disk failed.
 pub(crate) const ACTION_DISK: &str = "check the disk (free space, errors), then restart the channel";
-/// Action for the operator of a channel whose blocks are not those of the other orderers.
-const ACTION_FORK: &str = "compare the ledger with those of the other orderers; if the ledger of this node differs, remove the channel here and join it again";
 /// Duration without a commit after which the ledger is settled, which makes the next start after a crash fast.
 const CHECKPOINT_AFTER_IDLE: Duration = Duration::from_secs(2);
 
@@ -225,7 +224,7 @@ impl Handler<CommitFinished> for BlockWriter {
                     }
                     ref away if away.is_signer_away() => ExitReason::SignerAway(cause),
                     CommitTaskError::NotOurs(_) => ExitReason::NotOurs(cause),
-                    CommitTaskError::OtherHeader { .. } => ExitReason::Unrecoverable { cause, action: ACTION_FORK },
+                    CommitTaskError::OtherHeader { .. } => ExitReason::Unrecoverable { cause, action: COMPARE_LEDGERS },
                     // a new incarnation finds out where the ledger stands
                     CommitTaskError::Commit(_)
                     | CommitTaskError::Assemble(_)

@@ -21,7 +21,9 @@ pub enum RaftLogError {
         name: String,
     },
     /// A file of another kind.
-    #[error("raft log {name}: not a raft log; move it out of the ledger folder")]
+    #[error(
+        "raft log {name}: not a raft log (the orderer must not start without its log, because it could vote twice)"
+    )]
     Foreign {
         /// The file.
         name: String,
@@ -57,8 +59,8 @@ pub enum RaftLogError {
     },
     /// Something that was durable is not there any more. A consenter that goes on without it could vote twice.
     #[error(
-        "raft log {name}: damaged at byte {at}: {problem}; remove this orderer from the channel's consenters and add it \
-         again, which gives it a new ID"
+        "raft log {name}: damaged at byte {at}: {problem} (the orderer must not continue as this consenter, because it \
+         could vote twice)"
     )]
     Damaged {
         /// The file.

@@ -64,7 +64,7 @@ impl ChannelSummary {
             ChannelEntry::Open(channel) => (channel.state(), Some(Chain::of(channel, context))),
             ChannelEntry::Unavailable(broken) => {
                 let action = "restore the file of its ledger from a copy and restart the channel; or remove the \
-                              channel and join it again"
+                              channel and join it again, on Raft after this orderer was removed from the consenters"
                     .to_owned();
                 (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
             }

@@ -18,6 +18,7 @@ use super::messages::{EventOccurred, ForwardedEnvelope, StepMessage};
 use super::opening::{OpenedChain, open};
 use super::running::{IngressPermits, RunningChain};
 use super::shared::{LogPermit, RaftSharedState};
+use crate::advice::{COMPARE_LEDGERS, REPLACE_CONSENTER};
 use crate::block_writer::BlockWriter;
 use crate::chain_state::ChainResumePoint;
 use crate::channel::{Channel, ChannelState, StateLease};
@@ -38,8 +39,6 @@ const LAST_BLOCKS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Upper bound of the time that a stopping consenter waits, however long the batch timeout is.
 const MAX_HALT_TIME: Duration = Duration::from_secs(5);
 
-const ACTION_LOG: &str = "remove this orderer from the channel's consenters, remove the channel from this orderer, then join and add it again, which gives it a new ID";
-const ACTION_LEDGER: &str = "compare the ledger with those of the other orderers; if the ledger of this node differs, remove the channel here and join it again";
 const ACTION_CONFIG: &str = "find the orderers that have this block, and continue with a version that can apply it";
 
 /// Published status: role; leader; number of active consenters; term, indexes of the last committed, applied and logged
@@ -234,8 +233,8 @@ impl RaftChain {
         let exit = match failed {
             ChainFailed::Raft(_) => ExitReason::Failed(cause),
             ChainFailed::NotAMember => ExitReason::NotOurs(cause),
-            ChainFailed::Log { .. } => ExitReason::Unrecoverable { cause, action: ACTION_LOG },
-            _ => ExitReason::Unrecoverable { cause, action: ACTION_LEDGER },
+            ChainFailed::Log { .. } => ExitReason::Unrecoverable { cause, action: REPLACE_CONSENTER },
+            _ => ExitReason::Unrecoverable { cause, action: COMPARE_LEDGERS },
         };
         self.exit_with(exit, ctx);
     }

@@ -22,6 +22,7 @@ use prost::Message as _;
 
 use super::position::{ChainPosition, ChainPositionError};
 use super::shared::RaftSettings;
+use crate::advice::{REPLACE_CONSENTER, RETURN_LOG};
 use crate::chain_state::{ChainResumePoint, error_chain};
 use crate::supervision::ExitReason;
 
@@ -33,9 +34,6 @@ const OLD_LOG_SUFFIX: &str = ".old";
 /// Maximum number of blocks, and of their bytes, that are searched for acknowledged envelopes.
 const LOOK_BACK_BLOCKS: u64 = 2_000;
 const LOOK_BACK_BYTES: usize = 64 << 20;
-
-const ACTION_LOG: &str = "restore the log if there is a copy; otherwise remove this orderer from the channel's consenters and the channel from this orderer, then join and add it again";
-const ACTION_MEMBERS: &str = "remove the channel from this orderer and join it again";
 
 /// A chain that is ready to start.
 pub(super) struct OpenedChain {
@@ -57,7 +55,7 @@ pub(super) enum OpenChainError {
     )]
     NotAConsenter(usize),
     #[error(
-        "the Raft log of the channel is missing ({0}), and the ledger is behind its first block: a consenter that has forgotten its votes must not vote"
+        "the Raft log of the channel is missing ({0}), and the ledger has blocks that Raft ordered: a consenter that has forgotten its votes must not vote"
     )]
     LogMissing(String),
     #[error("the channel has blocks that were not ordered by Raft, and {0} consenters: each would begin another log")]
@@ -79,11 +77,11 @@ impl OpenChainError {
         match self {
             full if is_disk_full(full) => ExitReason::DiskFull(cause),
             Self::NotAConsenter(_) => ExitReason::NotOurs(cause),
-            Self::LogMissing(_) | Self::Log(RaftLogError::Damaged { .. } | RaftLogError::Foreign { .. }) => {
-                ExitReason::Unrecoverable { cause, action: ACTION_LOG }
+            Self::LogMissing(_) | Self::Log(RaftLogError::Foreign { .. }) => {
+                ExitReason::Unrecoverable { cause, action: RETURN_LOG }
             }
-            Self::Standing(_) | Self::OtherEngine(_) | Self::Chain(_) => {
-                ExitReason::Unrecoverable { cause, action: ACTION_MEMBERS }
+            Self::Log(RaftLogError::Damaged { .. }) | Self::Standing(_) | Self::OtherEngine(_) | Self::Chain(_) => {
+                ExitReason::Unrecoverable { cause, action: REPLACE_CONSENTER }
             }
             Self::Log(_) | Self::JoinBlock(_) | Self::Read(_) => ExitReason::Failed(cause),
         }

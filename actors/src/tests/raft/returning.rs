@@ -48,11 +48,16 @@ impl Cluster {
 
     /// Waits until the channel fails, and returns the cause.
     async fn failed(&self, place: usize) -> String {
+        self.failed_with_action(place).await.0
+    }
+
+    /// Waits until the channel fails, and returns the cause and the recommended action.
+    async fn failed_with_action(&self, place: usize) -> (String, String) {
         let mut states = self.channel(place).subscribe_state();
         let failed = states.wait_for(|state| matches!(state, ChannelState::Failed { .. }));
         let failed = tokio::time::timeout(Duration::from_secs(60), failed).await.expect("it fails").unwrap();
-        let ChannelState::Failed { cause, .. } = &*failed else { unreachable!() };
-        cause.clone()
+        let ChannelState::Failed { cause, action } = &*failed else { unreachable!() };
+        (cause.clone(), action.clone())
     }
 
     /// Orders some envelopes at a node, and waits until the nodes `at` have them.
@@ -158,6 +163,44 @@ async fn old_copies_of_ledger_and_log_end_the_channel_of_that_node_alone() {
     cluster.start_node(away).await;
     cluster.until(away, ChannelState::Running).await;
     cluster.order_all(away, "with an old ledger", &[0, 1, 2], &mut all).await;
+    cluster.agree(&all).await;
+}
+
+/// The texts never recommend what would let a consenter vote twice: to start without its log, or with an older copy, or to join again
+/// under its old ID.
+#[actix::test]
+async fn a_log_that_is_lost_or_damaged_ends_the_channel_with_one_advice() {
+    let mut all = Vec::new();
+    let (mut cluster, [away, leader, third]) = three(&mut all).await;
+    cluster.stop_node(away).await;
+    let whole = cluster.back_up(away);
+    let log = cluster.folder(away).join("consensus.raft");
+    let mut damaged = fs::read(&log).unwrap();
+    // a bit of the first row, which is behind the first page
+    damaged[4100] ^= 1;
+    let garbage = b"no log at all. ".repeat(1000);
+
+    for (contents, wanted, returns) in
+        [(None, "is missing", true), (Some(garbage), "not a raft log", true), (Some(damaged), "damaged at byte", false)]
+    {
+        fs::remove_file(&log).unwrap();
+        if let Some(contents) = contents {
+            fs::write(&log, contents).unwrap();
+        }
+        cluster.start_node(away).await;
+        let (cause, action) = cluster.failed_with_action(away).await;
+        assert!(cause.contains(wanted) && !cause.contains("move"), "{cause}");
+        assert_eq!(action.starts_with("put the log back"), returns, "{action}");
+        assert!(action.contains("remove this orderer from the channel's consenters and the channel"), "{action}");
+        cluster.order_all(leader, wanted, &[leader, third], &mut all).await;
+        cluster.stop_node(away).await;
+        cluster.restore(away, &whole, |_| true);
+    }
+
+    // the log that is put back is the newest one
+    cluster.start_node(away).await;
+    cluster.until(away, ChannelState::Running).await;
+    cluster.order_all(away, "with its log", &[0, 1, 2], &mut all).await;
     cluster.agree(&all).await;
 }
 
