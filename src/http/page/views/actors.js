@@ -100,7 +100,8 @@ function line(node, closed) {
       `${count(actor.mailbox.depth)} queued (max ${count(actor.mailbox.high_water)})`,
       actor.restarts > 0 && plural(actor.restarts, 'restart'),
     ].filter(Boolean).join(', ')),
-    actor.last_error && h('span', { class: 'sub' }, `last error ${moment(actor.last_error.at_ms)}: ${actor.last_error.text}`),
+    // a failed actor has its error as its detail already
+    actor.last_error && actor.last_error.text !== actor.detail && h('span', { class: 'sub' }, `last error ${moment(actor.last_error.at_ms)}: ${actor.last_error.text}`),
     actor.last_panic && h('span', { class: 'sub' }, `last panic ${moment(actor.last_panic.at_ms)}: ${actor.last_panic.text} `, h('code', null, actor.last_panic.place)));
 }
 
