@@ -75,7 +75,7 @@ impl ChannelSummary {
 }
 
 /// Milliseconds without a leader after which an operator has to act: an election takes a few seconds.
-const LEADERLESS_MS: u64 = 30_000;
+pub(super) const LEADERLESS_MS: u64 = 30_000;
 
 /// Returns the level of a channel's state, which has lasted since `since_ms`.
 pub(super) fn level_of(state: &ChannelState, since_ms: u64) -> HealthLevel {

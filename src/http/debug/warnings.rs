@@ -12,7 +12,7 @@ use orderer_core::own;
 use orderer_hsm::Away;
 use serde::Serialize;
 
-use super::channels::level_of;
+use super::channels::{LEADERLESS_MS, level_of};
 use super::{DebugApi, Shared};
 use crate::disk_monitor;
 use crate::http::response::{ApiError, json};
@@ -108,6 +108,10 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
         "start the orderers that are down, and repair the connections between the consenters; blocks are cut when more than half of \
          them are connected",
     );
+    let mut fewer = Group::new(
+        HealthLevel::Busy,
+        "start the orderers that are down, and repair the connections to them; no block is cut when half of the consenters are missing",
+    );
     let mut not_cut = Group::new(HealthLevel::Bad, "check the disk, and whether an actor of the channel is stuck");
     let mut full = Group::new(
         HealthLevel::Busy,
@@ -137,6 +141,9 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
         if let Some(pending) = waits_for_its_block(channel) {
             envelopes += pending;
             not_cut.about.push(name.clone());
+        }
+        if lacks_consenters(channel) {
+            fewer.about.push(name.clone());
         }
         if own::other_orderers_of_solo(&channel.snapshot()).is_some() {
             several.about.push(name.clone());
@@ -175,6 +182,10 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             "channel's chain has failed and is being restarted",
             "channels' chains have failed and are being restarted",
         ),
+        fewer.say(
+            "channel has consenters that do not respond to its leader",
+            "channels have consenters that do not respond to their leaders",
+        ),
         full.say("channel has no capacity for more envelopes", "channels have no capacity for more envelopes"),
         several.say(
             "channel is of type solo, and its configuration names several orderers",
@@ -182,6 +193,13 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
         ),
     ];
     warnings.into_iter().flatten().collect()
+}
+
+/// Returns whether consenters of a Raft channel are missing. A new leader gets some time to hear from all of them.
+fn lacks_consenters(channel: &Channel) -> bool {
+    let settled = now_ms().saturating_sub(channel.state_since_ms()) > LEADERLESS_MS;
+    let shown = channel.observer().raft().shown();
+    settled && shown.is_some_and(|raft| raft.active_nodes > 0 && raft.active_nodes < raft.cluster_size)
 }
 
 /// Returns the number of pending envelopes, if the channel should have cut them into a block long ago.

@@ -140,7 +140,8 @@ function drawViews() {
 function drawSilence() {
   const { silentSince, answeredAt, trouble } = conversation;
   document.body.classList.toggle('stale', silentSince > 0);
-  const old = answeredAt > 0 ? ` The data below is ${span(Date.now() - answeredAt)} old.` : '';
+  const loaded = [...shown.feeds.values()].some((feed) => feed.value !== undefined);
+  const old = answeredAt > 0 && loaded ? ` The data below is ${span(Date.now() - answeredAt)} old.` : '';
   draw(at('silence'), silentSince > 0
     && h('p', null, `The node has not responded since ${moment(silentSince)} (${trouble}).${old} The page retries every few seconds.`));
 }
@@ -162,7 +163,7 @@ function waiting(feed, view, [name]) {
     return [h('p', { class: 'break' }, sentence(feed.error.message)),
       view.part === 'channels' && h('p', null, h('a', { href: view.id === 'channel' ? '#/channels' : link(name) }, view.id === 'channel' ? 'Show the channels' : 'Show the channel'))];
   }
-  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? 'No data was received yet.' : 'Loading …');
+  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? 'This view is shown when the node responds.' : 'Loading …');
 }
 
 /** Loads what is loaded once, and again when the node may be another. */

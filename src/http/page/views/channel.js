@@ -46,10 +46,11 @@ function head(channel) {
 }
 
 function opened(channel, history, redraw) {
+  const parts = [cutter(channel), channel.kafka && kafka(channel)].filter(Boolean);
   return [
     sheet('State', h('a', { href: `#/channels/${channel.name}/config` }, 'Configuration and policies'), body(figuresOf(channel))),
     historyCharts(history, redraw),
-    h('div', { class: 'columns' }, cutter(channel), channel.kafka && kafka(channel)),
+    parts.length > 0 && h('div', { class: 'columns' }, parts),
     channel.streams && sheet(`Subscribers ${count(channel.streams.length)}`, null, channel.streams.length === 0
       ? empty('No subscribers.') : h('div', { class: 'scroll' }, streamTable(channel.streams, redraw, true))),
     channel.blocks && blocks(channel, redraw),

@@ -138,6 +138,7 @@ const PLACES = [
   [/^\d+ subscriber/, 'streams', 'Streams'],
   [/^\d+ certificate/, 'certificates', 'Certificates'],
   [/^\d+ (actor|thread)/, 'actors', 'Actors'],
+  [/^\d+ (orderer|consenter)|consenters that do not respond/, 'orderers', 'Orderers'],
 ];
 
 function about(one) {

@@ -1,7 +1,7 @@
 // The latest log lines, and the log spec, which can be changed.
 
 import { ask, Feed } from '../data.js';
-import { say } from '../dialog.js';
+import { say, sayFailure } from '../dialog.js';
 import { h } from '../dom.js';
 import { clock, zone } from '../format.js';
 import { body, choices, empty, search, sheet } from '../parts.js';
@@ -51,7 +51,7 @@ async function set(wanted, before) {
     kept.before ??= before;
     say(`Changed the log levels: ${wanted}`);
   } catch (error) {
-    say(`Failed to change the log levels: ${error.message}`);
+    sayFailure(`Failed to change the log levels: ${error.message}`);
   }
   Feed.of(SPEC).refresh();
 }
