@@ -21,7 +21,7 @@ const found = [];
 const width = document.documentElement.scrollWidth;
 if (width > innerWidth) found.push(`the page is ${width} wide`);
 for (const one of document.querySelectorAll('main *, #silence *, #said, dialog *')) {
-  if (one.clientWidth === 0 || one.closest('svg, pre, thead, .unseen') || getComputedStyle(one).display === 'inline') continue;
+  if (one.clientWidth === 0 || one.closest('svg, pre, thead, input, .unseen') || getComputedStyle(one).display === 'inline') continue;
   if (one.scrollWidth > one.clientWidth + 1)
     found.push(`${one.tagName}.${one.className}: ${one.scrollWidth} in ${one.clientWidth}: ${one.innerText.slice(0, 60)}`);
 }
@@ -94,7 +94,9 @@ async fn the_longest_names_and_reasons_fit_every_width() {
     browser.click("main details:last-child summary").await;
     browser.until("document.querySelector('main details[open] dl') !== null").await;
     assert_fits(&browser, "an opened rejection").await;
-    assert_eq!(browser.console_errors().await.len(), 2, "the channel and the transaction that do not exist");
+    // the channel and the transaction that do not exist
+    let errors = browser.console_errors().await;
+    assert!(errors.iter().all(|error| error.contains("status of 404")), "{errors:?}");
     node.stop().await;
 }
 
@@ -137,7 +139,7 @@ async fn every_state_names_its_cause_and_action_and_fits_every_width() {
         "forgets_after_hours": 168, "hours_left": 11.5, "stored": 128_000, "taken_in": 128_001, "end": 129_200, "lag": 1200,
         "trouble": "only 1 of 3 replicas is in sync, and the topic needs 2 to accept a record"});
     let disk = json!({"warnings": [{"level": "bad", "count": 1, "text": "the disk of the ledgers is nearly full: 512 MiB are free",
-        "action": "free space there", "about": [format!("/var/{}/ledger", "a-directory/".repeat(12))]}]});
+        "action": "free space there", "about": [format!("/var/{}/ledger", "a-directory/".repeat(12).trim_end_matches('/'))]}]});
     let with = |state: &Value, more: Value| {
         let mut all = state.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -184,7 +186,7 @@ async fn every_state_names_its_cause_and_action_and_fits_every_width() {
             list(
                 &json!({"state": "awaitingkey", "level": "bad", "cause": "the token is away", "action": "insert the token"}),
             ),
-            &["waiting for key", "The token is away.", "Insert the token."],
+            &["no key", "The token is away.", "Insert the token."],
             &["awaitingkey"],
         ),
     ];
