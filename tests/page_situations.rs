@@ -4,6 +4,7 @@
 use crate::world;
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use world::browser::Browser;
@@ -128,8 +129,10 @@ async fn every_state_names_its_cause_and_action_and_fits_every_width() {
     let mut node = Setup::application().start().await;
     let (address, browser) = (page(&mut node).await, Browser::start().await);
     let brokers = (0..3).map(|at| format!("kafka{at}.supply-chain.example.com:9092")).collect::<Vec<_>>().join(", ");
+    // one of the longest ages: 9 min and some seconds
+    let ago_ms = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap() - 550_000;
     let retrying = json!({"state": "retrying", "level": "bad", "attempt": 17, "next_attempt_ms": 0, "engine": "kafka",
-        "consensus_type": "kafka", "kafka_lag": 1200, "cause": format!("no broker of {brokers} can be reached")});
+        "consensus_type": "kafka", "kafka_lag": 1200, "last_block_ms": ago_ms, "cause": format!("no broker of {brokers} can be reached")});
     let onboarding = json!({"state": "onboarding", "level": "busy", "next": 1204, "to": 88_000, "consents": true,
         "engine": "raft", "consensus_type": "etcdraft"});
     let following = json!({"state": "following", "level": "good", "engine": "raft", "consensus_type": "etcdraft"});

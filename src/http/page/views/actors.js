@@ -2,7 +2,7 @@
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, moment, plural, span } from '../format.js';
+import { ago, count, moment, plural, shortName, span } from '../format.js';
 import { badge, dot, rank, state } from '../health.js';
 import { body, empty, search, sheet } from '../parts.js';
 
@@ -88,7 +88,7 @@ function line(node, closed) {
   if (actor === null) return h('span', { class: 'node' }, dot('off'), h('span', { class: 'name' }, node.name));
   const hand = actor.in_hand;
   return h('span', { class: 'node' },
-    h('span', { class: 'name' }, node.name),
+    h('span', { class: 'name', title: node.name }, shortName(node.name)),
     state(actor.level, actor.state),
     closed && rank(node.level) > rank(actor.level) && badge(node.level, `${nameOf(node.gravest.path)}: ${node.gravest.state}`),
     closed && h('span', { class: 'sub' }, plural(node.size, 'actor below', 'actors below')),
