@@ -35,6 +35,7 @@ mod own_part;
 mod packaging;
 mod page;
 mod page_accessibility;
+mod page_situations;
 mod participation;
 mod pkcs11;
 mod pkcs11_raft;

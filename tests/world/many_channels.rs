@@ -15,15 +15,19 @@ use super::node::{Setup, orderer_folder};
 
 /// Adds `count` channels like the fixtures' application channel, named channel0, channel1, and so on.
 pub fn channels(setup: Setup, count: usize) -> Setup {
+    named(setup, &(0..count).map(|number| format!("channel{number}")).collect::<Vec<_>>())
+}
+
+/// Adds channels like the fixtures' application channel, with these names.
+pub fn named(setup: Setup, names: &[String]) -> Setup {
     let folder = setup.folder().join("ledger");
     let ledgers = LedgerProvider::new(&folder, BlockCacheConfig { bytes: 1 << 20 }).unwrap();
     std::thread::scope(|scope| {
         for share in 0..8 {
             let ledgers = &ledgers;
             scope.spawn(move || {
-                for number in (share..count).step_by(8) {
-                    let name = format!("channel{number}");
-                    ledgers.create(&ChannelId::parse(&name).unwrap(), &genesis(&name)).unwrap();
+                for name in names.iter().skip(share).step_by(8) {
+                    ledgers.create(&ChannelId::parse(name).unwrap(), &genesis(name)).unwrap();
                 }
             });
         }

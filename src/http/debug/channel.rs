@@ -38,6 +38,8 @@ struct ChannelDetails {
     organizations: Vec<String>,
     policies: Vec<PolicyDescription>,
     kafka: Option<Kafka>,
+    /// Only while a Raft chain runs.
+    raft: Option<Raft>,
     streams: Vec<StreamView>,
     /// The space of the ledgers' disk, if it can be read.
     disk: Option<Disk>,
@@ -67,6 +69,15 @@ struct Kafka {
     taken_in: Option<i64>,
     end: Option<i64>,
     lag: Option<i64>,
+}
+
+/// What this node knows of the consenters.
+#[derive(Serialize)]
+struct Raft {
+    is_leader: bool,
+    /// Consenters that the leader hears from; 0 while there is none.
+    active_nodes: u64,
+    cluster_size: u64,
 }
 
 #[derive(Serialize)]
@@ -117,9 +128,17 @@ impl ChannelDetails {
             organizations: snapshot.msps().iter().map(|msp| msp.id().to_owned()).collect(),
             policies: snapshot.policies().in_words(),
             kafka: Kafka::of(channel),
+            raft: Raft::of(channel),
             streams,
             disk: Disk::of(channel.ledger()).ok(),
         }
+    }
+}
+
+impl Raft {
+    fn of(channel: &Channel) -> Option<Self> {
+        let shown = channel.observer().raft().shown()?;
+        Some(Self { is_leader: shown.is_leader, active_nodes: shown.active_nodes, cluster_size: shown.cluster_size })
     }
 }
 

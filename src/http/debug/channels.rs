@@ -69,7 +69,19 @@ impl ChannelSummary {
                 (ChannelState::Failed { cause: broken.cause.clone(), action }, None)
             }
         };
-        Self { name: id.to_string(), says: state.to_string(), level: HealthLevel::of_channel(&state), state, chain }
+        let level = level_of(&state, chain.as_ref().map_or(0, |chain| chain.since_ms));
+        Self { name: id.to_string(), says: state.to_string(), level, state, chain }
+    }
+}
+
+/// Milliseconds without a leader after which an operator has to act: an election takes a few seconds.
+pub(super) const LEADERLESS_MS: u64 = 30_000;
+
+/// Returns the level of a channel's state, which has lasted since `since_ms`.
+pub(super) fn level_of(state: &ChannelState, since_ms: u64) -> HealthLevel {
+    match state {
+        ChannelState::Electing if now_ms().saturating_sub(since_ms) > LEADERLESS_MS => HealthLevel::Bad,
+        state => HealthLevel::of_channel(state),
     }
 }
 
@@ -126,4 +138,18 @@ pub(super) async fn channels(State(debug): Shared) -> Response {
     let all = context.directory.entries();
     let channels = all.iter().map(|(id, entry)| ChannelSummary::of(id, entry, context)).collect();
     json(StatusCode::OK, &Channels { now_ms: now_ms(), channels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_that_stays_without_a_leader_needs_an_operator() {
+        let level = |state, seconds: u64| level_of(&state, now_ms() - seconds * 1000);
+        assert_eq!(level(ChannelState::Electing, 5), HealthLevel::Busy);
+        assert_eq!(level(ChannelState::Electing, 60), HealthLevel::Bad);
+        assert_eq!(level(ChannelState::Connecting, 60), HealthLevel::Busy);
+        assert_eq!(level(ChannelState::Running, 60), HealthLevel::Good);
+    }
 }

@@ -18,7 +18,7 @@ pub(super) async fn transaction(State(debug): Shared, Path(tx_id): Path<String>)
     }
     let context = Arc::clone(&debug.context);
     let life = debug.run_blocking(move || context.observer.transactions().timeline(&tx_id)).await?;
-    let unknown = "no envelope of this transaction is remembered here: none came, it was refused (see the refusals), or it \
+    let unknown = "no envelope of this transaction is remembered here: none came, it was rejected (see the rejections), or it \
                    came before the newest 50,000";
     life.map(|life| json(StatusCode::OK, &life)).ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, unknown))
 }

@@ -12,6 +12,7 @@ use orderer_core::own;
 use orderer_hsm::Away;
 use serde::Serialize;
 
+use super::channels::{LEADERLESS_MS, level_of};
 use super::{DebugApi, Shared};
 use crate::disk_monitor;
 use crate::http::response::{ApiError, json};
@@ -102,10 +103,19 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     );
     let mut waiting =
         Group::new(HealthLevel::Bad, "check the token; the channels continue by themselves when it signs again");
+    let mut leaderless = Group::new(
+        HealthLevel::Bad,
+        "start the orderers that are down, and repair the connections between the consenters; blocks are cut when more than half of \
+         them are connected",
+    );
+    let mut fewer = Group::new(
+        HealthLevel::Busy,
+        "start the orderers that are down, and repair the connections to them; no block is cut when half of the consenters are missing",
+    );
     let mut not_cut = Group::new(HealthLevel::Bad, "check the disk, and whether an actor of the channel is stuck");
     let mut full = Group::new(
         HealthLevel::Busy,
-        "clients wait because the disk or the brokers are slower than the incoming envelopes",
+        "check the disk and the brokers: they are slower than the incoming envelopes, and clients wait",
     );
     let mut topic = Group::new(HealthLevel::Bad, "check the brokers of the topic");
     let mut forgets =
@@ -123,11 +133,17 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             ChannelState::Restarting { .. } => restarting.about.push(name.clone()),
             ChannelState::Retrying { .. } => retrying.about.push(name.clone()),
             ChannelState::AwaitingKey { .. } => waiting.about.push(name.clone()),
+            ChannelState::Electing if level_of(&channel.state(), channel.state_since_ms()) == HealthLevel::Bad => {
+                leaderless.about.push(name.clone());
+            }
             _ => {}
         }
         if let Some(pending) = waits_for_its_block(channel) {
             envelopes += pending;
             not_cut.about.push(name.clone());
+        }
+        if lacks_consenters(channel) {
+            fewer.about.push(name.clone());
         }
         if own::other_orderers_of_solo(&channel.snapshot()).is_some() {
             several.about.push(name.clone());
@@ -148,6 +164,10 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
     let warnings = [
         failed.say("channel has failed", "channels have failed"),
         retrying.say("channel has no working Kafka cluster", "channels have no working Kafka clusters"),
+        leaderless.say(
+            "channel has had no Raft leader for more than 30 s",
+            "channels have had no Raft leader for more than 30 s",
+        ),
         waiting.say("channel waits for the signing key", "channels wait for the signing key"),
         not_cut.say(
             &format!("channel has not cut a block for a minute {pending}"),
@@ -162,13 +182,24 @@ fn of_channels(debug: &DebugApi) -> Vec<Warning> {
             "channel's chain has failed and is being restarted",
             "channels' chains have failed and are being restarted",
         ),
-        full.say("channel's gate is full", "channels' gates are full"),
+        fewer.say(
+            "channel has consenters that do not respond to its leader",
+            "channels have consenters that do not respond to their leaders",
+        ),
+        full.say("channel has no capacity for more envelopes", "channels have no capacity for more envelopes"),
         several.say(
             "channel is of type solo, and its configuration names several orderers",
             "channels are of type solo, and their configurations name several orderers",
         ),
     ];
     warnings.into_iter().flatten().collect()
+}
+
+/// Returns whether consenters of a Raft channel are missing. A new leader gets some time to hear from all of them.
+fn lacks_consenters(channel: &Channel) -> bool {
+    let settled = now_ms().saturating_sub(channel.state_since_ms()) > LEADERLESS_MS;
+    let shown = channel.observer().raft().shown();
+    settled && shown.is_some_and(|raft| raft.active_nodes > 0 && raft.active_nodes < raft.cluster_size)
 }
 
 /// Returns the number of pending envelopes, if the channel should have cut them into a block long ago.
@@ -203,7 +234,7 @@ fn of_disk(debug: &DebugApi) -> Option<Warning> {
     let (room, level) = debug.disk.read_space().ok().filter(|(_, level)| *level > HealthLevel::Good)?;
     Some(Warning {
         level,
-        text: format!("{} MiB are free on the disk of the ledgers", room.free_mib()),
+        text: format!("the disk of the ledgers is nearly full: {} MiB are free", room.free_mib()),
         count: 1,
         action: Some(disk_monitor::ACTION),
         about: vec![debug.disk.folder.display().to_string()],

@@ -11,7 +11,7 @@ import block from './views/block.js';
 import certificates from './views/certificates.js';
 import channel from './views/channel.js';
 import channelConfig from './views/channel_config.js';
-import channels from './views/channels.js';
+import channels, { link, sentence } from './views/channels.js';
 import limits from './views/limits.js';
 import logs from './views/logs.js';
 import orderers from './views/orderers.js';
@@ -140,7 +140,8 @@ function drawViews() {
 function drawSilence() {
   const { silentSince, answeredAt, trouble } = conversation;
   document.body.classList.toggle('stale', silentSince > 0);
-  const old = answeredAt > 0 ? ` The data below is ${span(Date.now() - answeredAt)} old.` : '';
+  const loaded = [...shown.feeds.values()].some((feed) => feed.value !== undefined);
+  const old = answeredAt > 0 && loaded ? ` The data below is ${span(Date.now() - answeredAt)} old.` : '';
   draw(at('silence'), silentSince > 0
     && h('p', null, `The node has not responded since ${moment(silentSince)} (${trouble}).${old} The page retries every few seconds.`));
 }
@@ -154,12 +155,15 @@ function drawMain() {
   if (first?.error.status === 404 && VIEWS.includes(view) && !view.speaks) absent.add(view.id);
   // another view begins on an empty page
   draw(at('content'), h('div', { key: `${view.id}/${args.join('/')}`, class: 'view' },
-    (!view.hasHeading || content === null) && h('h1', { class: view.hasHeading ? null : 'unseen' }, titleOf(view, args)), content ?? waiting(first)));
+    (!view.hasHeading || content === null) && h('h1', { class: view.hasHeading ? null : 'unseen' }, titleOf(view, args)), content ?? waiting(first, view, args)));
 }
 
-function waiting(feed) {
-  if (feed) return h('p', { class: 'soft' }, `The node rejected the request: ${feed.error.message}`);
-  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? 'No data was received yet.' : 'Loading …');
+function waiting(feed, view, [name]) {
+  if (feed) {
+    return [h('p', { class: 'break' }, sentence(feed.error.message)),
+      view.part === 'channels' && h('p', null, h('a', { href: view.id === 'channel' ? '#/channels' : link(name) }, view.id === 'channel' ? 'Show the channels' : 'Show the channel'))];
+  }
+  return h('p', { class: 'soft' }, conversation.silentSince > 0 ? 'This view is shown when the node responds.' : 'Loading …');
 }
 
 /** Loads what is loaded once, and again when the node may be another. */

@@ -1,6 +1,6 @@
 // Copies texts.
 
-import { say } from './dialog.js';
+import { say, sayFailure } from './dialog.js';
 import { h } from './dom.js';
 
 /** Returns a button that copies a text. `name` tells which. */
@@ -17,7 +17,7 @@ async function copy(text, name) {
     else if (!copyBySelection(text)) throw new Error('the browser permits it on secure pages only');
     say(`Copied the ${name}.`);
   } catch (error) {
-    say(`Failed to copy the ${name}: ${error.message}`);
+    sayFailure(`Failed to copy the ${name}: ${error.message}`);
   }
 }
 

@@ -26,8 +26,11 @@ export function show(content, buttons = [h('button', { class: 'act', value: 'no'
 }
 
 /** Shows a message for a while. */
-export function say(text) {
+export function say(text, ms = 6000) {
   clearTimeout(timer);
   said.textContent = text;
-  timer = setTimeout(() => (said.textContent = ''), 6000);
+  timer = setTimeout(() => (said.textContent = ''), ms);
 }
+
+/** Shows why something failed, for as long as a longer text takes to read. */
+export const sayFailure = (text) => say(text, 30_000);

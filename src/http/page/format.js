@@ -4,25 +4,25 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** Formats a span of time in its two largest units: `3 d 4 h`, `12 min`, `8 s`. */
+/** Formats a span of time in its two largest units: `3 d 4 h`, `12 min`, `8 s`. No unit is on another line than its number. */
 export function span(ms) {
   if (!Number.isFinite(ms)) return '–';
   const rest = Math.max(0, ms);
-  if (rest < 1000) return `${Math.round(rest)} ms`;
-  if (rest < MINUTE) return `${Math.floor(rest / 1000)} s`;
+  if (rest < 1000) return `${Math.round(rest)}\u00a0ms`;
+  if (rest < MINUTE) return `${Math.floor(rest / 1000)}\u00a0s`;
   if (rest < 10 * MINUTE) return two(rest, MINUTE, 'min', 1000, 's');
-  if (rest < HOUR) return `${Math.floor(rest / MINUTE)} min`;
+  if (rest < HOUR) return `${Math.floor(rest / MINUTE)}\u00a0min`;
   if (rest < DAY) return two(rest, HOUR, 'h', MINUTE, 'min');
   return two(rest, DAY, 'd', HOUR, 'h');
 }
 
 function two(ms, large, largeName, small, smallName) {
   const [whole, left] = [Math.floor(ms / large), Math.floor((ms % large) / small)];
-  return left === 0 ? `${whole} ${largeName}` : `${whole} ${largeName} ${left} ${smallName}`;
+  return left === 0 ? `${whole}\u00a0${largeName}` : `${whole}\u00a0${largeName} ${left}\u00a0${smallName}`;
 }
 
 /** Formats the time since then. */
-export const ago = (then, now) => (then ? span(Math.max(0, Math.floor((now - then) / 1000) * 1000)).replace('0 ms', '0 s') : '–');
+export const ago = (then, now) => (then ? span(Math.max(0, Math.floor((now - then) / 1000) * 1000)).replace('0\u00a0ms', '0\u00a0s') : '–');
 
 const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 /** Formats a count with separated thousands. */
@@ -80,3 +80,8 @@ export const isoDay = (date) => {
 export const perSecond = (n) => (n === null || n === undefined ? '–' : `${short(n)}/s`);
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
+
+/** Length from which a name of a channel is shortened in lists. */
+const LONG = 64;
+/** Returns a name for a list: of a very long one the beginning and the end, which distinguish it. */
+export const shortName = (name) => (name.length <= LONG ? name : `${name.slice(0, 40)}…${name.slice(-20)}`);

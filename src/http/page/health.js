@@ -4,6 +4,7 @@ import { h } from './dom.js';
 
 const RANK = { bad: 2, busy: 1, good: 0 };
 const WORDS = {
+  awaitingkey: 'no key',
   catchingup: 'catching up',
 };
 

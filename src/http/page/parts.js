@@ -1,7 +1,7 @@
 // Building blocks of the views.
 
 import { h } from './dom.js';
-import { isoDay } from './format.js';
+import { isoDay, shortName } from './format.js';
 import { now } from './data.js';
 import { badge } from './health.js';
 
@@ -32,7 +32,7 @@ export function pairs(...all) {
 /** Returns the signer: organization and common name. */
 export function who(someone) {
   if (!someone) return h('span', { class: 'soft' }, 'unknown');
-  return [commonName(someone.subject) || 'no certificate', ' ', h('span', { class: 'soft' }, someone.msp_id)];
+  return [shortName(commonName(someone.subject)) || 'no certificate', ' ', h('span', { class: 'soft' }, someone.msp_id)];
 }
 
 /** Returns a certificate's complete subject, as pairs. */
@@ -71,6 +71,9 @@ export function meter(part, whole, name) {
   return h('span', { class: 'meter', role: 'meter', 'aria-label': name, 'aria-valuenow': part, 'aria-valuemin': 0,
     'aria-valuemax': whole }, bar);
 }
+
+/** Returns a path or another composed name, which breaks into lines after its separators. */
+export const composed = (text) => text.split(/(?<=[/_.:,@])(?=[^/_.:,@\s])/).flatMap((part, at) => (at === 0 ? [part] : [h('wbr', null), part]));
 
 export const empty = (text) => h('p', { class: 'empty' }, text);
 

@@ -2,7 +2,7 @@
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, moment, plural, span } from '../format.js';
+import { ago, count, moment, plural, shortName, span } from '../format.js';
 import { badge, dot, rank, state } from '../health.js';
 import { body, empty, search, sheet } from '../parts.js';
 
@@ -88,7 +88,7 @@ function line(node, closed) {
   if (actor === null) return h('span', { class: 'node' }, dot('off'), h('span', { class: 'name' }, node.name));
   const hand = actor.in_hand;
   return h('span', { class: 'node' },
-    h('span', { class: 'name' }, node.name),
+    h('span', { class: 'name', title: node.name }, shortName(node.name)),
     state(actor.level, actor.state),
     closed && rank(node.level) > rank(actor.level) && badge(node.level, `${nameOf(node.gravest.path)}: ${node.gravest.state}`),
     closed && h('span', { class: 'sub' }, plural(node.size, 'actor below', 'actors below')),
@@ -100,7 +100,8 @@ function line(node, closed) {
       `${count(actor.mailbox.depth)} queued (max ${count(actor.mailbox.high_water)})`,
       actor.restarts > 0 && plural(actor.restarts, 'restart'),
     ].filter(Boolean).join(', ')),
-    actor.last_error && h('span', { class: 'sub' }, `last error ${moment(actor.last_error.at_ms)}: ${actor.last_error.text}`),
+    // a failed actor has its error as its detail already
+    actor.last_error && actor.last_error.text !== actor.detail && h('span', { class: 'sub' }, `last error ${moment(actor.last_error.at_ms)}: ${actor.last_error.text}`),
     actor.last_panic && h('span', { class: 'sub' }, `last panic ${moment(actor.last_panic.at_ms)}: ${actor.last_panic.text} `, h('code', null, actor.last_panic.place)));
 }
 

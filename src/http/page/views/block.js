@@ -2,7 +2,7 @@
 
 import { copyable, copyButton } from '../clipboard.js';
 import { h } from '../dom.js';
-import { bytes, count, moment, plural } from '../format.js';
+import { bytes, count, moment, plural, shortName } from '../format.js';
 import { state } from '../health.js';
 import { body, holder, pairs, sheet, who } from '../parts.js';
 import { changes } from './changes.js';
@@ -25,7 +25,7 @@ export default {
       && h('a', { class: 'button', href: `#/channels/${name}/blocks/${other}`, 'data-key': key, 'aria-keyshortcuts': key }, text);
     return [
       h('div', { class: 'row' },
-        h('h1', null, h('a', { href: `#/channels/${name}` }, name), ` block ${count(block.number)}`),
+        h('h1', null, h('a', { href: `#/channels/${name}`, title: name }, shortName(name)), ` block ${count(block.number)}`),
         to(block.number - 1, '← Previous', 'p'), to(block.number + 1, 'Next →', 'n')),
       sheet('Header', null, body(pairs(
         ['Written', block.written_ms ? moment(block.written_ms) : 'before this node started'],
@@ -65,7 +65,7 @@ function one(envelope, at, block, key, redraw) {
   const only = block.envelopes.length === 1;
   const summary = h('summary', null,
     h('span', { class: 'soft' }, `${at} `), h('strong', null, words(envelope.type)), ' ',
-    envelope.creator ? who(envelope.creator) : null, ' ',
+    envelope.creator ? [who(envelope.creator), ', '] : null,
     h('span', { class: 'soft' }, [bytes(envelope.bytes), envelope.timestamp_ms && moment(envelope.timestamp_ms)].filter(Boolean).join(', ')),
     envelope.tx_id && h('div', { class: 'sub soft mono break' }, envelope.tx_id));
   if (only && !opened.has(`${key}!`)) opened.add(key).add(`${key}!`);

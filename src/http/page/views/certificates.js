@@ -1,7 +1,7 @@
 // Every certificate in use, one row each, with its uses and its expiry.
 
 import { h } from '../dom.js';
-import { isoDay } from '../format.js';
+import { isoDay, shortName } from '../format.js';
 import { commonName, daysLeft, empty, search, sheet } from '../parts.js';
 import { table } from '../table.js';
 
@@ -53,11 +53,15 @@ function grouped(all, root) {
   return [...found.values()].map((one) => ({ ...one, text: `${one.msp_id} ${one.subject} ${one.uses.map((use) => `${use.kind} ${use.place}`).join(' ')}`.toLowerCase() }));
 }
 
-function useOf({ kind: use, where, pending, channels: names = [], channel_count: total }, root) {
-  const kind = pending ? `${use}, not used yet: channels name the previous one` : use;
-  if (names.length === 0) return { kind, place: root !== '' && where.startsWith(root) ? where.slice(root.length) : where, title: where };
+/** Names of the uses that are not plain words. */
+const USES = { 'root ca': 'root CA', 'intermediate ca': 'intermediate CA', 'tls root ca': 'TLS root CA', 'tls intermediate ca': 'TLS intermediate CA',
+  'tls server': 'TLS server', 'tls client': 'TLS client' };
+
+function useOf({ kind, where, pending, channels: names = [], channel_count: total }, root) {
+  const use = pending ? `${USES[kind] ?? kind}, not used yet: channels name the previous one` : USES[kind] ?? kind;
+  if (names.length === 0) return { kind: use, place: root !== '' && where.startsWith(root) ? where.slice(root.length) : where, title: where };
   const more = (total ?? names.length) - MAX_CHANNELS;
-  return { kind, place: `${where}: ${names.slice(0, MAX_CHANNELS).join(', ')}${more > 0 ? ` and ${more} more` : ''}`, title: null };
+  return { kind: use, place: `${where}: ${names.slice(0, MAX_CHANNELS).map(shortName).join(', ')}${more > 0 ? ` and ${more} more` : ''}`, title: null };
 }
 
 const columns = [

@@ -12,6 +12,9 @@ import { kafka } from './kafka.js';
 import { streamTable } from './streams.js';
 
 const kept = { order: ['number', false] };
+/** States in which blocks are copied from other orderers, and no envelope is accepted. */
+const COPYING = ['following', 'onboarding'];
+const ENGINES = { raft: 'etcdraft' };
 
 export default {
   id: 'channel',
@@ -24,27 +27,30 @@ export default {
     if (channel === undefined) return null;
     return [
       head(channel),
-      channel.level !== 'good' && trouble(channel),
+      channel.level !== 'good' && trouble(channel, true),
+      channel.state === 'following' && h('p', null, 'This orderer is not a consenter of the channel. It copies the blocks from other orderers, serves them to subscribers, and rejects envelopes.'),
       channel.height !== undefined && opened(channel, values[`channels/${name}/history`], redraw),
     ];
   },
 };
 
 function head(channel) {
-  const orders = channel.engine === channel.consensus_type || !channel.engine ? channel.consensus_type
+  // the type names its engine, unless a setting has another engine serve it
+  const orders = !channel.engine || [channel.engine, ENGINES[channel.engine]].includes(channel.consensus_type) ? channel.consensus_type
     : `${channel.consensus_type}, ordered with ${channel.engine}`;
   return h('div', { class: 'row' },
-    h('h1', null, channel.name),
+    h('h1', { class: channel.name.length > 64 ? 'long' : null }, channel.name),
     state(channel.level, channel.state),
     channel.since_ms && h('span', { class: 'soft' }, `since ${moment(channel.since_ms)}`),
     h('span', { class: 'soft' }, [orders, channel.is_system_channel && 'system channel'].filter(Boolean).join(', ')));
 }
 
 function opened(channel, history, redraw) {
+  const parts = [cutter(channel), channel.kafka && kafka(channel)].filter(Boolean);
   return [
     sheet('State', h('a', { href: `#/channels/${channel.name}/config` }, 'Configuration and policies'), body(figuresOf(channel))),
     historyCharts(history, redraw),
-    h('div', { class: 'columns' }, cutter(channel), channel.kafka && kafka(channel)),
+    parts.length > 0 && h('div', { class: 'columns' }, parts),
     channel.streams && sheet(`Subscribers ${count(channel.streams.length)}`, null, channel.streams.length === 0
       ? empty('No subscribers.') : h('div', { class: 'scroll' }, streamTable(channel.streams, redraw, true))),
     channel.blocks && blocks(channel, redraw),
@@ -53,21 +59,29 @@ function opened(channel, history, redraw) {
 
 function figuresOf(channel) {
   const disk = channel.disk;
+  const orders = !COPYING.includes(channel.state);
   return figures(
     ['Height', h('a', { href: block(channel, channel.height - 1) }, count(channel.height))],
     ['Last block', channel.last_block_ms ? `${ago(channel.last_block_ms, now())} ago` : '–', !channel.last_block_ms && 'none since the node started'],
     ['Config sequence', count(channel.config_sequence), ['in block ', h('a', { href: block(channel, channel.last_config_block) }, count(channel.last_config_block))]],
-    ['Pending', count(channel.pending), 'acknowledged, in no block yet'],
-    ['In flight', bytes(channel.waiting_bytes), `of ${bytes(channel.room_bytes)}`],
-    ['Accepted', count(channel.ordered), 'since the node started'],
+    orders && ['Pending', count(channel.pending), 'acknowledged, in no block yet'],
+    orders && ['In flight', bytes(channel.waiting_bytes), `of ${bytes(channel.room_bytes)}`],
+    orders && ['Accepted', count(channel.ordered), 'since the node started'],
+    channel.raft && consenters(channel.raft),
     disk && ['On disk', bytes(disk.ledger_bytes + disk.pending_bytes), disk.free_bytes !== null && disk.free_bytes !== undefined && `${bytes(disk.free_bytes)} free`],
   );
+}
+
+/** Describes the consenters of a Raft channel. Only a leader knows which of them are active. */
+function consenters({ is_leader: leads, active_nodes: active, cluster_size: all }) {
+  if (active === 0) return ['Consenters', count(all), 'without a leader', 'busy'];
+  return ['Consenters', `${count(active)} of ${count(all)}`, `active; ${leads ? 'this node' : 'another one'} leads`, active < all ? 'busy' : null];
 }
 
 const block = (channel, number) => `#/channels/${channel.name}/blocks/${number}`;
 
 function cutter({ cutter, limits, state: word }) {
-  if (!cutter || !limits || word === 'failed') return null;
+  if (!cutter || !limits || ['failed', ...COPYING].includes(word)) return null;
   const left = cutter.timer_left_ms;
   // the timer of a topic cuts by a message to the brokers
   const timer = left === null ? 'no timer is running' : word === 'retrying' ? 'when the brokers are available' : `in ${span(left)}`;

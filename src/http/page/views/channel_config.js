@@ -2,8 +2,8 @@
 
 import { copyButton } from '../clipboard.js';
 import { h } from '../dom.js';
-import { bytes, count, plural } from '../format.js';
-import { body, empty, pairs, search, sheet } from '../parts.js';
+import { bytes, count, plural, shortName } from '../format.js';
+import { body, composed, empty, pairs, search, sheet } from '../parts.js';
 import { changes } from './changes.js';
 
 const kept = { text: '' };
@@ -22,7 +22,7 @@ export default {
     const channel = values[`channels/${name}`];
     const before = config.previous_block === null ? '' : ` from that of block ${count(config.previous_block)}`;
     return [
-      h('div', { class: 'row' }, h('h1', null, h('a', { href: `#/channels/${name}` }, name), ' configuration'),
+      h('div', { class: 'row' }, h('h1', null, h('a', { href: `#/channels/${name}`, title: name }, shortName(name)), ' configuration'),
         h('span', { class: 'soft' }, `sequence ${count(config.sequence)}, in block `, h('a', { href: `#/channels/${name}/blocks/${config.block}` }, count(config.block)))),
       sheet('Summary', null, body(pairs(...summary(config.config.channel_group ?? {})))),
       channel?.policies && policies(channel),
@@ -64,7 +64,7 @@ function summary(channel) {
 }
 
 function policies(channel) {
-  const rows = channel.policies.map((one) => h('tr', { key: one.path }, h('td', { class: 'break' }, h('code', null, one.path)), h('td', { class: 'break' }, one.rule)));
+  const rows = channel.policies.map((one) => h('tr', { key: one.path }, h('td', { class: 'break' }, h('code', null, composed(one.path))), h('td', { class: 'break' }, one.rule)));
   return sheet('Policies', channel.organizations && h('span', { class: 'soft' }, plural(channel.organizations.length, 'organization'), ': ', channel.organizations.join(', ')),
     h('table', { class: 'stacked policies', 'aria-label': 'Policies' },
       h('thead', null, h('tr', null, h('th', { scope: 'col' }, 'Policy'), h('th', { scope: 'col' }, 'Satisfied by'))), h('tbody', null, rows)));

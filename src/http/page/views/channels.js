@@ -3,7 +3,7 @@
 import { spark } from '../chart.js';
 import { conversation, now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, latency, moment, plural, short } from '../format.js';
+import { ago, count, latency, moment, plural, short, shortName } from '../format.js';
 import { notice, rank, state } from '../health.js';
 import { POINTS } from '../history.js';
 import { choices, empty, search, sheet } from '../parts.js';
@@ -44,9 +44,9 @@ function notices(channels, warnings) {
     groups.set(key, [...(groups.get(key) ?? []), one]);
   }
   const troubles = [...groups.values()].sort(([a], [b]) => rank(b.level) - rank(a.level));
-  // the channels that are shown one by one
-  const told = new Set(troubles.slice(0, MAX_ISSUES).flat().map((one) => one.name));
-  const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.has(name)));
+  // the channels that are shown one by one, with their levels: a graver warning about them is shown too
+  const told = new Map(troubles.slice(0, MAX_ISSUES).flat().map((one) => [one.name, rank(one.level)]));
+  const others = warnings.filter((one) => !one.about?.length || one.about.length < one.count || !one.about.every((name) => told.get(name) >= rank(one.level)));
   const rest = troubles.slice(MAX_ISSUES).reduce((sum, group) => sum + group.length, 0);
   // if not all are shown, the totals come first
   const sums = rest > 0 ? others.filter((one) => rank(one.level) >= rank(troubles[0][0].level)) : [];
@@ -61,11 +61,12 @@ function notices(channels, warnings) {
 
 function troubleOfMany(group) {
   const [one] = group;
-  const names = group.slice(0, 8).flatMap((channel, at) => [at > 0 && ', ', h('a', { href: link(channel.name) }, channel.name)]);
+  const names = group.slice(0, 8).flatMap((channel, at) => [at > 0 && ', ', h('a', { href: link(channel.name), title: channel.name }, shortName(channel.name))]);
   const more = group.length - 8;
   return notice(one.level, `${plural(group.length, 'channel')} ${headlines[one.state] ?? `are ${one.state}`}`,
-    h('p', null, sentence(one.cause ?? one.says)),
+    causeOf(one),
     one.state === 'retrying' && h('p', { class: 'todo' }, 'Check the brokers. The channels continue by themselves when the brokers are available again.'),
+    one.state === 'electing' && leaderless(),
     h('p', { class: 'soft' }, names, more > 0 && ` and ${count(more)} more`));
 }
 
@@ -80,14 +81,29 @@ const headlines = {
   running: 'are running with problems',
 };
 
-/** Returns the issue of a channel that does not accept messages: the cause, and the action. */
-export function trouble(channel, button = true) {
-  const title = [h('a', { href: link(channel.name) }, channel.name), ' ', headline(channel)];
-  return notice(channel.level, title,
-    channel.cause ? h('p', null, sentence(channel.cause)) : h('p', null, sentence(channel.says)),
+/** Returns the issue of a channel that is not ready: the cause, and the action. `own` tells that it is on the channel's own view. */
+export function trouble(channel, own = false) {
+  const name = own ? 'This channel' : h('a', { href: link(channel.name), title: channel.name }, shortName(channel.name));
+  return notice(channel.level, [name, ' ', headline(channel)],
+    causeOf(channel),
     channel.action ? h('p', { class: 'todo' }, sentence(channel.action)) : nextAttempt(channel),
-    button && channel.state === 'failed' && restartButton(channel.name));
+    channel.state === 'electing' && leaderless(),
+    h('div', { class: 'row' },
+      channel.state === 'failed' && restartButton(channel.name),
+      h('a', { href: `#/logs/${encodeURIComponent(channel.name)}` }, 'Log lines of this channel')));
 }
+
+/** Returns the cause of a channel's state, or what the state needs to end. */
+function causeOf(channel) {
+  switch (channel.state) {
+    case 'electing': return h('p', null, 'A leader is elected when more than half of the consenters are connected to each other. Until then envelopes are accepted, but no block is cut.');
+    case 'connecting': return h('p', null, 'The first connection to its brokers is being established. If this lasts, check the addresses of the brokers and the network to them.');
+    case 'onboarding': return h('p', null, `Block ${count(channel.next)} of ${count(channel.to)} is next. When it has all of them, the channel ${channel.consents ? 'accepts envelopes' : 'follows the other orderers'}.`);
+    default: return h('p', null, sentence(channel.cause ?? channel.says));
+  }
+}
+
+const leaderless = () => h('p', { class: 'todo' }, 'Start the orderers that are down, and repair the connections that ', h('a', { href: '#/orderers' }, 'Orderers'), ' shows as broken.');
 
 function headline(channel) {
   const since = channel.since_ms ? ` for ${ago(channel.since_ms, now())}` : '';
@@ -122,11 +138,13 @@ const PLACES = [
   [/^\d+ subscriber/, 'streams', 'Streams'],
   [/^\d+ certificate/, 'certificates', 'Certificates'],
   [/^\d+ (actor|thread)/, 'actors', 'Actors'],
+  [/^\d+ (orderer|consenter)|consenters that do not respond/, 'orderers', 'Orderers'],
 ];
 
 function about(one) {
   const more = one.count - one.about.length;
-  return one.about.join(', ') + (more > 0 && one.about.length === 20 ? ` and ${more} more` : '');
+  // a path is needed in full
+  return one.about.map((name) => (name.includes('/') ? name : shortName(name))).join(', ') + (more > 0 && one.about.length === 20 ? ` and ${more} more` : '');
 }
 
 export const link = (name) => `#/channels/${encodeURIComponent(name)}`;
@@ -160,7 +178,7 @@ function matches(channel) {
 /** `holds` tells whether a row has a value; a column in which no row has one is left out. */
 const columns = [
   { id: 'name', title: 'Channel', by: (one) => one.name, wide: true,
-    cell: (one) => h('a', { href: link(one.name), 'data-row': '', title: one.name }, one.name) },
+    cell: (one) => h('a', { href: link(one.name), 'data-row': '', title: one.name }, shortName(one.name)) },
   { id: 'state', title: 'State', by: (one) => [rank(one.level), one.state, reverse(one.name)],
     cell: (one) => state(one.level, one.state) },
   { id: 'rate', title: 'Envelopes/s', number: true, by: (one) => one.rate, holds: (one) => one.points !== null, cell: (one) => short(one.rate) },

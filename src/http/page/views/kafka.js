@@ -3,6 +3,7 @@
 import { h } from '../dom.js';
 import { count, span } from '../format.js';
 import { body, figures, sheet } from '../parts.js';
+import { sentence } from './channels.js';
 
 const HOUR = 3_600_000;
 
@@ -12,7 +13,7 @@ export function kafka({ kafka: topic }) {
   const left = topic.hours_left;
   const thin = topic.least_in_sync !== null && topic.in_sync < topic.least_in_sync;
   return sheet('Kafka topic', null, body(
-    topic.trouble && h('p', { class: 'notice bad' }, topic.trouble),
+    topic.trouble && h('p', { class: 'notice bad' }, sentence(topic.trouble)),
     figures(
       ['Stored offset', count(topic.stored), 'the last record in a block'],
       ['Next offset', count(topic.taken_in), 'the record that is consumed next'],

@@ -1,12 +1,12 @@
 // The latest log lines, and the log spec, which can be changed.
 
 import { ask, Feed } from '../data.js';
-import { say } from '../dialog.js';
+import { say, sayFailure } from '../dialog.js';
 import { h } from '../dom.js';
 import { clock, zone } from '../format.js';
 import { body, choices, empty, search, sheet } from '../parts.js';
 
-const kept = { level: 'info', contains: '', before: null };
+const kept = { level: 'info', contains: '', before: null, asked: null };
 const SPEC = '../logspec';
 const path = () => `logs?limit=300&level=${kept.level}${kept.contains && `&contains=${encodeURIComponent(kept.contains)}`}`;
 let typing = 0;
@@ -14,7 +14,13 @@ let typing = 0;
 export default {
   id: 'logs',
   title: 'Logs',
-  feeds: () => [[SPEC, 5000], [path(), 2000]],
+  maxArguments: 1,
+  /** The address can name a text to search for. */
+  feeds([text]) {
+    if (text !== undefined && text !== kept.asked) kept.contains = text;
+    kept.asked = text;
+    return [[SPEC, 5000], [path(), 2000]];
+  },
   render({ values, redraw, again }) {
     const spec = values[SPEC]?.spec;
     if (spec === undefined) return null;
@@ -45,7 +51,7 @@ async function set(wanted, before) {
     kept.before ??= before;
     say(`Changed the log levels: ${wanted}`);
   } catch (error) {
-    say(`Failed to change the log levels: ${error.message}`);
+    sayFailure(`Failed to change the log levels: ${error.message}`);
   }
   Feed.of(SPEC).refresh();
 }

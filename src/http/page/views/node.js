@@ -42,5 +42,5 @@ const MIN_STEPS = 13;
 function lasts({ lasts_ms: left, size_bytes: size, free_bytes: free }, steps) {
   const share = size > 0 ? `${Math.round((100 * free) / size)} %` : '';
   if (left === null && steps < MIN_STEPS) return share;
-  return left === null ? `${share}, not shrinking` : `${share}, full in ${left > 10 * 365 * 86_400_000 ? 'years' : span(left)}`;
+  return left === null ? `${share}, not shrinking` : `${share}, full in ${left > 10 * 365 * 86_400_000 ? 'years' : span(left)} at this rate`;
 }

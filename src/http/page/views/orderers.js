@@ -2,9 +2,9 @@
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, count, span } from '../format.js';
+import { ago, count, shortName, span } from '../format.js';
 import { state } from '../health.js';
-import { body, daysLeft, empty, figures, search, sheet } from '../parts.js';
+import { body, composed, daysLeft, empty, figures, search, sheet } from '../parts.js';
 import { table } from '../table.js';
 import { link } from './channels.js';
 
@@ -30,7 +30,7 @@ export default {
     });
     return [
       sheet('Other consenters', find, shown.length === 0 ? empty(peers.length === 0 ? 'No channel has another consenter.' : 'No orderer matches.')
-        : h('div', { class: 'scroll' }, table({ name: 'Orderers', columns, rows: shown, key, kept: kept.peers, redraw }))),
+        : h('div', { class: 'scroll' }, table({ name: 'Orderers', columns, rows: shown, key, kept: kept.peers, redraw, kind: 'orderers' }))),
       incoming(all.incoming),
     ];
   },
@@ -41,13 +41,13 @@ const level = (one) => LEVELS[one.state] ?? 'off';
 
 const columns = [
   { id: 'endpoint', title: 'Orderer', by: (one) => one.endpoint, wide: true,
-    cell: (one) => [one.endpoint, h('div', { class: 'sub narrow' }, one.channel)] },
+    cell: (one) => [composed(one.endpoint), h('div', { class: 'sub narrow' }, shortName(one.channel))] },
   { id: 'channel', title: 'Channel', rest: true, by: (one) => one.channel,
-    cell: (one) => h('a', { href: link(one.channel), 'data-row': '' }, one.channel) },
+    cell: (one) => h('a', { href: link(one.channel), 'data-row': '', title: one.channel }, shortName(one.channel)) },
   { id: 'id', title: 'ID', number: true, more: true, by: (one) => one.id, cell: (one) => count(one.id) },
   { id: 'state', title: 'Connection', by: (one) => RANKS[level(one)],
     cell: (one) => [state(level(one), one.state), h('div', { class: 'sub' }, detail(one))] },
-  { id: 'waiting', title: 'Queued', number: true, by: (one) => one.consensus.length + one.submit.length,
+  { id: 'waiting', title: 'Queued', number: true, rest: true, by: (one) => one.consensus.length + one.submit.length,
     cell: (one) => count(one.consensus.length + one.submit.length) },
   { id: 'dropped', title: 'Dropped', number: true, rest: true, by: (one) => one.consensus.dropped + one.submit.dropped,
     cell: (one) => count(one.consensus.dropped + one.submit.dropped) },

@@ -2,7 +2,7 @@
 
 import { copyable, copyButton } from '../clipboard.js';
 import { h } from '../dom.js';
-import { count, moment, plural } from '../format.js';
+import { count, moment, plural, shortName } from '../format.js';
 import { badge, dot } from '../health.js';
 import { empty, holding, pairs, search, sheet, who } from '../parts.js';
 import { sentence } from './channels.js';
@@ -67,15 +67,16 @@ function rejection({ key, ones }, redraw) {
     redraw();
   };
   const [reason, explanation] = reasonOf(one);
-  const times = ones.length === 1 ? moment(one.at_ms) : `${count(ones.length)} times, last ${moment(one.at_ms)}`;
+  const times = ones.length === 1 ? moment(one.at_ms) : `last ${moment(one.at_ms)}`;
   return h('details', { key, class: 'envelope', open, ontoggle: toggled },
     h('summary', null,
       h('strong', { class: 'break' }, reason.replace(/\.$/, '')), ones.length > 1 && [' ', badge('off', `× ${count(ones.length)}`)],
-      h('div', { class: 'soft' }, plain(one.status), one.channel && ` on ${one.channel}`, one.who && [' from ', who(one.who)], `, ${times}`),
-      explanation !== '' && !open && h('div', { class: 'break small' }, explanation)),
+      h('div', { class: 'soft break' }, plain(one.status), one.channel && [' on channel ', h('span', { title: one.channel }, shortName(one.channel))], one.who && [' from ', who(one.who)], `, ${times}`),
+      explanation !== '' && !open && h('div', { class: 'break small few' }, explanation)),
     open && h('div', null,
       pairs(
         ['Text', [h('span', { class: 'break' }, one.why), ' ', copyButton(one.why, 'reason')]],
+        ['Channel', one.channel && h('span', { class: 'break' }, one.channel)],
         ['Type', plain(one.type)],
         ...(one.who ? holding(one.who) : []),
         [ones.length > 1 ? 'Transactions' : 'Transaction', transactions(ones)]),

@@ -1,14 +1,14 @@
 // The restart of a failed channel, after confirmation.
 
-import { ask, Feed, now } from '../data.js';
-import { confirm, say } from '../dialog.js';
+import { ask, conversation, Feed, now } from '../data.js';
+import { confirm, say, sayFailure } from '../dialog.js';
 import { h } from '../dom.js';
 import { count, span } from '../format.js';
 
 const asked = new Set();
 
 export function restartButton(name) {
-  return h('button', { type: 'button', class: 'act', 'data-restart': name, disabled: asked.has(name), onclick: () => restart(name) },
+  return h('button', { type: 'button', class: 'act', 'data-restart': name, disabled: asked.has(name) || conversation.silentSince > 0, onclick: () => restart(name) },
     asked.has(name) ? 'Restarting …' : 'Restart channel');
 }
 
@@ -24,7 +24,7 @@ async function restart(name) {
     await ask(`channels/${encodeURIComponent(name)}/restart`, { method: 'POST' });
     say(`${name} is restarting.`);
   } catch (error) {
-    say(`Failed to restart ${name}: ${error.message}`);
+    sayFailure(`Failed to restart ${name}: ${error.message}`);
   }
   asked.delete(name);
   for (const path of ['channels', `channels/${name}`, 'warnings']) Feed.all.get(path)?.refresh();

@@ -1,7 +1,7 @@
 // The node's own configuration, with the source of each value.
 
 import { h } from '../dom.js';
-import { choices, empty, search, sheet } from '../parts.js';
+import { choices, composed, empty, search, sheet } from '../parts.js';
 
 const kept = { text: '', only: 'set' };
 
@@ -28,9 +28,9 @@ export default {
     // sources are named as seen from the directory of the configuration file
     const folder = config.source?.includes('/') ? config.source.slice(0, config.source.lastIndexOf('/') + 1) : '\n';
     const row = (one) => h('tr', { key: one.key },
-      h('td', { class: 'break' }, h('code', null, one.key)),
-      h('td', { class: 'break' }, one.hidden ? h('span', { class: 'soft' }, 'hidden') : write(one)),
-      h('td', { class: 'soft break', title: one.source }, one.source.startsWith(folder) ? one.source.slice(folder.length) : one.source));
+      h('td', { class: 'break' }, h('code', null, composed(one.key))),
+      h('td', { class: 'break' }, one.hidden ? h('span', { class: 'soft' }, 'hidden') : composed(write(one))),
+      h('td', { class: 'soft break', title: one.source }, composed(one.source.startsWith(folder) ? one.source.slice(folder.length) : one.source)));
     return [
       config.source && h('p', { class: 'soft break' }, 'Read from ', h('code', null, config.source)),
       sheet('Settings', end, shown.length === 0 ? empty('No key matches.')

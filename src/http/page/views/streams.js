@@ -2,7 +2,7 @@
 
 import { now } from '../data.js';
 import { h } from '../dom.js';
-import { ago, bytes, count, plural, span } from '../format.js';
+import { ago, bytes, count, plural, shortName, span } from '../format.js';
 import { badge } from '../health.js';
 import { choices, commonName, empty, search, sheet } from '../parts.js';
 import { table } from '../table.js';
@@ -46,9 +46,9 @@ export function streamTable(streams, redraw, ofOneChannel) {
     { id: 'client', title: 'Client', by: (one) => one.peer, wide: true, cell: (one) => [
       commonName(one.subject) || one.peer, ' ', one.msp_id && h('span', { class: 'soft' }, one.msp_id),
       one.subject && h('div', { class: 'sub' }, one.peer),
-      !ofOneChannel && one.channel && h('div', { class: 'sub narrow' }, one.channel)] },
+      !ofOneChannel && one.channel && h('div', { class: 'sub narrow' }, shortName(one.channel))] },
     !ofOneChannel && { id: 'channel', title: 'Channel', rest: true, by: (one) => one.channel,
-      cell: (one) => (one.channel ? h('a', { href: link(one.channel), 'data-row': '' }, one.channel) : '–') },
+      cell: (one) => (one.channel ? h('a', { href: link(one.channel), 'data-row': '', title: one.channel }, shortName(one.channel)) : '–') },
     deliver && { id: 'behind', title: 'Behind', number: true, by: (one) => [slow(one) ? 1 : 0, one.behind ?? 0, one.blocked_ms ?? 0],
       cell: (one) => [one.behind === null || one.behind === undefined ? '–' : plural(one.behind, 'block'),
         slow(one) && h('div', null, badge('busy', `has not read for ${span(one.blocked_now_ms)}`))] },
