@@ -260,3 +260,23 @@ async fn a_failed_channel_offers_its_log_lines_and_no_restart_while_the_node_is_
     browser.until("document.querySelector('[data-restart]:disabled') !== null").await;
     assert_fits(&browser, "a node that does not respond").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hidden_page_leaves_its_connection_to_others() {
+    let mut node = Setup::application().start().await;
+    let (address, browser) = (page(&mut node).await, Browser::start().await);
+    let recorded = "const sources = window.sources = [];
+        window.EventSource = class extends EventSource { constructor(path) { super(path); sources.push(this); } };";
+    browser.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": recorded})).await;
+    browser.open(&address).await;
+    let states = |states: &str| format!("JSON.stringify(sources.map((one) => one.readyState)) === '{states}'");
+    browser.until(&states("[1]")).await;
+    let show = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));";
+    browser.script(show, json!([true])).await;
+    browser.until(&states("[2]")).await;
+    browser.script(show, json!([false])).await;
+    browser.until(&states("[2,1]")).await;
+    assert_eq!(browser.console_errors().await, Vec::<String>::new());
+    node.stop().await;
+}

@@ -31,14 +31,30 @@ function applyBlock(event) {
   }
 }
 
-/** Starts to listen, and continues after errors. */
+/** The connection that events arrive on, while the page is visible. */
+let source = null;
+let retry = 0;
+
+/**
+ * Starts to listen, and continues after errors. A page that is hidden, or that the browser keeps to go back to, does not listen: a
+ * browser opens six connections to a node, and each of them that only waits for events is one that other pages do not have.
+ */
 export function listen() {
-  const source = new EventSource('events');
+  document.addEventListener('visibilitychange', follow);
+  follow();
+}
+
+function follow() {
+  clearTimeout(retry);
+  source?.close();
+  source = null;
+  if (document.hidden) return live(false);
+  source = new EventSource('events');
   source.onopen = () => live(true);
   source.onerror = () => {
     live(false);
     // the browser reopens a broken connection, but not a rejected one
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 15_000);
+    if (source.readyState === EventSource.CLOSED) retry = setTimeout(follow, 15_000);
   };
   for (const kind of Object.keys(touched)) source.addEventListener(kind, (message) => received(JSON.parse(message.data)));
 }
