@@ -98,7 +98,8 @@ fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
 #[test]
 fn many_channels_are_measured_together() {
     let setup = Setup::without_channels();
-    let words = "--channels 3 --envelopes 60 --warm-up 10 --runs 2 --streams 4 --subscribers 2 --folder . --html page.html";
+    let words =
+        "--channels 3 --envelopes 60 --warm-up 10 --runs 2 --streams 4 --subscribers 2 --folder . --html page.html";
     let measured = benchmark(&setup, words, &["--json"]);
     let report = report(&measured);
     assert_eq!(
