@@ -403,6 +403,27 @@ mod tests {
     }
 
     #[test]
+    fn more_channels_have_the_configuration_of_the_application_channel() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let snapshot = |path: &Path| {
+            let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
+            ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default()).expect("a configuration")
+        };
+        for (folder, algorithm) in [("ecdsa", Algorithm::Ecdsa), ("ed25519", Algorithm::Ed25519)] {
+            let network = prepare(&parent.path().join(folder), algorithm).expect("made");
+            let names = ["first".to_owned(), "second".to_owned()];
+            let made = network.make_genesis_blocks(&names, &parent.path().join("more")).expect("made");
+            let application = snapshot(&network.genesis_block(APPLICATION_CHANNEL)).config();
+            for (name, path) in names.iter().zip(&made) {
+                let snapshot = snapshot(path);
+                assert_eq!(snapshot.channel().as_str(), name);
+                assert_eq!(snapshot.config(), application);
+            }
+            assert_eq!(made.len(), names.len());
+        }
+    }
+
+    #[test]
     fn a_folder_may_be_there_and_named_with_a_slash_at_its_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let empty = folder.path().join("net/");
