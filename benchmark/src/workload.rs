@@ -177,7 +177,9 @@ mod tests {
                 let sent: Vec<_> = (0..3 * channels).map(|turn| turn * streams + stream).collect();
                 let to: Vec<_> = sent.iter().map(|number| channel_of(*number, streams, channels)).collect();
                 assert!(to.windows(2).all(|pair| pair[1] == (pair[0] + 1) % channels), "{streams} {channels}: {to:?}");
-                to.iter().for_each(|channel| totals[*channel] += 1);
+                for channel in to {
+                    totals[channel] += 1;
+                }
             }
             assert_eq!(totals, vec![3 * streams; channels], "{streams} streams");
         }
