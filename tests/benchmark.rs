@@ -95,6 +95,46 @@ fn own_nodes_are_measured_in_turn_and_the_report_agrees_with_itself() {
     assert_eq!(names_in(setup.folder()), ["report.html"], "ledgers are removed");
 }
 
+#[test]
+fn many_channels_are_measured_together() {
+    let setup = Setup::without_channels();
+    let words =
+        "--channels 3 --envelopes 60 --warm-up 10 --runs 2 --streams 4 --subscribers 2 --folder . --html page.html";
+    let measured = benchmark(&setup, words, &["--json"]);
+    let report = report(&measured);
+    assert_eq!(
+        (&report["settings"]["channels"], &report["settings"]["channel"]),
+        (&Value::from(3), &"devchannel".into())
+    );
+    for subject in report["subjects"].as_array().unwrap() {
+        let runs = subject["runs"].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+        for run in runs {
+            assert_consistent(run, 60);
+            assert!(run["blocks"].as_u64().unwrap() >= 3, "each channel has its own blocks: {run}");
+        }
+    }
+    assert!(fs::read_to_string(setup.folder().join("page.html")).unwrap().contains(", 3 channels, 4 streams,"));
+    let text = benchmark(&setup, words, &["--over", "grpc", "--dev", "net"]).stdout;
+    for part in [", 3 channels, 4 streams,", "120 SUCCESS, of 120 sent, 120 seen in blocks\n"] {
+        assert!(text.contains(part), "{text}");
+    }
+    fs::remove_file(setup.folder().join("net/configtx.yaml")).unwrap();
+    assert_refused(&benchmark(&setup, words, &["--dev", "net"]), &["make a genesis block", "configtx.yaml"]);
+}
+
+#[test]
+fn channels_are_not_created_at_addresses() {
+    let setup = Setup::without_channels();
+    let refused = ["--channels is about nodes of its own"];
+    assert_refused(&benchmark(&setup, "--channels 2 --dev net --address 127.0.0.1:1", &[]), &refused);
+    assert_refused(&benchmark(&setup, "--channels 2 --dev net --against 127.0.0.1:1", &[]), &refused);
+    assert_eq!(names_in(setup.folder()), [""; 0], "nothing is created for it");
+    for count in ["0", "1001"] {
+        assert_eq!(benchmark(&setup, "--channels", &[count]).code, Some(2), "{count}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_interrupted_removes_its_ledger_too() {
     let setup = Setup::without_channels();

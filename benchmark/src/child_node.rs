@@ -1,11 +1,14 @@
 //! A node in a process of its own, of the same program.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use orderer_actors::ledger_provider::{BlockCacheConfig, LedgerProvider};
+use orderer_core::block::EncodedBlock;
+use orderer_core::types::ChannelId;
 use tokio::sync::oneshot;
 
 /// Time limit for the start.
@@ -22,15 +25,17 @@ pub(super) struct ChildNode {
 }
 
 impl ChildNode {
-    /// Starts the node over an empty ledger in `ledger`, and waits until the chain of `channel` runs.
+    /// Starts the node over new ledgers in `ledger`, one for each genesis block, and waits until the chains of `channels`
+    /// run.
     pub(super) async fn start(
         config: &Path,
-        genesis: &Path,
+        genesis: &[PathBuf],
         ledger: &Path,
         durability: &str,
-        channel: &str,
+        channels: &[String],
         profiled: bool,
     ) -> anyhow::Result<Self> {
+        tokio::task::block_in_place(|| create_ledgers(ledger, channels, genesis))?;
         let port = || free_port().context("there is no free port from 10000 to 29999");
         let profiler = profiled.then(port).transpose()?.map(|port| format!("127.0.0.1:{port}"));
         let port = port()?;
@@ -51,8 +56,7 @@ impl ChildNode {
             .env("ORDERER_GENERAL_LISTENADDRESS", "127.0.0.1")
             .env("ORDERER_GENERAL_LISTENPORT", port.to_string())
             .env("ORDERER_GENERAL_TLS_ENABLED", "false")
-            .env("ORDERER_GENERAL_BOOTSTRAPMETHOD", "file")
-            .env("ORDERER_GENERAL_BOOTSTRAPFILE", genesis)
+            .env("ORDERER_GENERAL_BOOTSTRAPMETHOD", "none")
             .env("ORDERER_FILELEDGER_LOCATION", ledger)
             .env("ORDERER_SOLO_DURABILITY", durability)
             .env("ORDERER_OPERATIONS_LISTENADDRESS", "127.0.0.1:0")
@@ -65,12 +69,13 @@ impl ChildNode {
         let log = child.stderr.take();
         let node = Self { child, address: format!("127.0.0.1:{port}"), profiler };
         let (tell, told) = oneshot::channel();
-        let channel = format!("channel={channel} ");
+        let mut awaited: Vec<String> = channels.iter().map(|channel| format!("channel={channel}")).collect();
         std::thread::spawn(move || {
             let (mut tell, mut last) = (Some(tell), String::new());
             for line in log.into_iter().flat_map(|log| BufReader::new(log).lines()).map_while(Result::ok) {
-                if line.contains(RUNNING) && line.contains(&channel) {
-                    tell.take().map(|tell| tell.send(Ok(())));
+                if tell.is_some() && line.contains(RUNNING) {
+                    awaited.retain(|channel| !line.split_whitespace().any(|word| word == channel));
+                    tell.take_if(|_| awaited.is_empty()).map(|tell| tell.send(Ok(())));
                 }
                 last = line;
             }
@@ -93,6 +98,21 @@ impl Drop for ChildNode {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Creates the ledgers of the channels from their genesis blocks.
+fn create_ledgers(folder: &Path, channels: &[String], genesis: &[PathBuf]) -> anyhow::Result<()> {
+    // nothing is read from these ledgers here
+    let ledgers = LedgerProvider::new(folder, BlockCacheConfig { bytes: 0 })?;
+    for (channel, file) in channels.iter().zip(genesis) {
+        let create = || {
+            let block = EncodedBlock::parse(&std::fs::read(file)?)?;
+            ledgers.create(&ChannelId::parse(channel)?, &block)?;
+            anyhow::Ok(())
+        };
+        create().with_context(|| format!("create channel {channel} from {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Returns a port that was free a moment ago, outside the range that the system assigns by itself. If another process

@@ -10,8 +10,8 @@ use orderer_core::crypto::Signer;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    BenchmarkTarget, Payload, ProfileOptions, Program, Progress as Step, Report, RequestOptions, RunInside, Settings,
-    Workload, client_runtime, file_system, html, measure, public_key, text,
+    BenchmarkTarget, OwnNetwork, Payload, ProfileOptions, Program, Progress as Step, Report, RequestOptions, RunInside,
+    Settings, Workload, client_runtime, file_system, html, measure, public_key, text,
 };
 use orderer_client::OrdererTarget;
 use orderer_localconfig::local_msp::read_signing_identity;
@@ -20,7 +20,7 @@ use orderer_tools::commands::crypto::Keys;
 use orderer_tools::commands::io;
 use orderer_tools::commands::output::print_errors;
 use orderer_tools::commands::progress::Progress;
-use orderer_tools::dev_network::{self, APPLICATION_CHANNEL, DevNetwork};
+use orderer_tools::dev_network::{self, APPLICATION_CHANNEL};
 use orderer_tools::say;
 
 /// The end of `orderer benchmark --help`.
@@ -40,6 +40,9 @@ Exit codes:
   1  an envelope was rejected, not answered, lost or delivered twice
   2  the arguments are invalid";
 
+/// Maximum number of channels of an own node.
+const CHANNELS_MAX: usize = 1000;
+
 /// Arguments of `orderer benchmark`.
 #[derive(Debug, clap::Args)]
 pub struct BenchmarkArguments {
@@ -58,6 +61,9 @@ pub struct BenchmarkArguments {
     /// Channel at an address [default: the development network's]
     #[arg(short = 'c', long = "channelID", value_name = "CHANNEL")]
     channel: Option<String>,
+    /// Number of channels of own nodes, at most 1000; each stream sends to all of them in turn
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = channels)]
+    channels: usize,
     /// Key algorithm of the network that is created, and so of the signatures. An existing identity must have a key of
     /// this algorithm [default: ecdsa]
     #[arg(long, value_enum)]
@@ -77,7 +83,7 @@ pub struct BenchmarkArguments {
     /// Envelopes per second over all streams [default: each response triggers the next]
     #[arg(long, value_name = "COUNT", value_parser = rate)]
     rate: Option<f64>,
-    /// Number of Deliver streams
+    /// Number of subscribers, each with a Deliver stream a channel
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = at_least_one)]
     subscribers: usize,
     /// Number of runs of each target
@@ -139,6 +145,11 @@ impl Durability {
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "a number, at least 1".to_owned())
+}
+
+fn channels(text: &str) -> Result<usize, String> {
+    let wanted = format!("a number from 1 to {CHANNELS_MAX}");
+    text.parse().ok().filter(|count| (1..=CHANNELS_MAX).contains(count)).ok_or(wanted)
 }
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
@@ -217,12 +228,14 @@ async fn prepare_and_measure(
         .as_ref()
         .map(|file| ProfileOptions { file: file.clone(), duration: Duration::from_secs(arguments.profile_seconds) });
     let mut bar = ProgressBar::default();
-    let (channel, signer) = (asking.channel.clone(), Arc::clone(&asking.signer));
+    let RequestOptions { channels, signer } = asking.clone();
     let (count, payload) = (arguments.envelopes, Payload(arguments.payload_bytes));
     let mut tell = |signed| bar.show(Step::Signing(signed, count));
-    let load = Arc::new(tokio::task::block_in_place(|| Workload::sign(count, payload, &channel, &*signer, &mut tell))?);
+    let sign = || Workload::sign(count, payload, &channels, arguments.streams, &*signer, &mut tell);
+    let load = Arc::new(tokio::task::block_in_place(sign)?);
     let settings = Settings {
-        channel,
+        channel: channels.first().cloned().unwrap_or_default(),
+        channels: channels.len(),
         envelopes: count,
         payload_bytes: arguments.payload_bytes,
         envelope_bytes: load.envelope_bytes(),
@@ -258,7 +271,7 @@ async fn prepare_and_measure(
 struct Plan {
     asking: RequestOptions,
     /// The network of own nodes, if there are any.
-    own_network: Option<DevNetwork>,
+    own_network: Option<OwnNetwork>,
     /// Nodes that run already; they come last.
     addressed: Vec<BenchmarkTarget>,
 }
@@ -268,9 +281,13 @@ impl Plan {
         let connect = &arguments.connect;
         if connect.orderer.is_some() {
             anyhow::ensure!(arguments.over.is_empty(), "--over is about nodes of its own, and not for --address");
+            anyhow::ensure!(
+                arguments.channels == 1,
+                "--channels is about nodes of its own, and not for --address (name its channel with --channelID)"
+            );
             let connecting = connect.resolve()?;
-            let channel = connecting.channel(arguments.channel.as_deref())?;
-            let asking = RequestOptions { channel, signer: connecting.signer };
+            let channels = vec![connecting.channel(arguments.channel.as_deref())?];
+            let asking = RequestOptions { channels, signer: connecting.signer };
             arguments.check_key(&*asking.signer, "the identity", "sign as another")?;
             let mut addressed = vec![BenchmarkTarget::at(connecting.target.clone(), arguments.pid, asking.clone())];
             if let Some(against) = &arguments.against {
@@ -285,20 +302,32 @@ impl Plan {
             "--against needs a network that both know: give --dev DIR, and start the other node with that network; or \
              --address and an identity"
         );
+        anyhow::ensure!(
+            arguments.channels == 1 || arguments.against.is_none(),
+            "--channels is about nodes of its own, which create these channels: the node at --against does not have them \
+             (leave one of the two out)"
+        );
         let algorithm = arguments.algorithm.unwrap_or(Keys::Ecdsa).into();
         let network = dev_network::prepare(given.unwrap_or(&folder.join("network")), algorithm)?;
         let (msp, id) = network.client();
         let signer: Arc<dyn Signer> = Arc::new(read_signing_identity(&msp, &id)?);
         let whose = format!("the network in {}", given.unwrap_or(folder).display());
         arguments.check_key(&*signer, &whose, "name a folder for a new one")?;
-        let asking = RequestOptions { channel: APPLICATION_CHANNEL.to_owned(), signer };
+        let more: Vec<_> = (2..=arguments.channels).map(|number| format!("{APPLICATION_CHANNEL}-{number}")).collect();
+        let mut genesis_blocks = vec![network.genesis_block(APPLICATION_CHANNEL)];
+        if !more.is_empty() {
+            genesis_blocks.extend(network.make_genesis_blocks(&more, &folder.join("genesis"))?);
+        }
+        let own_network = OwnNetwork { config_file: network.config_file, genesis_blocks };
+        let channels = [vec![APPLICATION_CHANNEL.to_owned()], more].concat();
+        let asking = RequestOptions { channels, signer };
         let other = |against: &String| {
             let target =
                 OrdererTarget { address: against.clone(), tls: None, connect_timeout: connect.connect_timeout() };
             BenchmarkTarget::at(target, arguments.against_pid, asking.clone())
         };
         let addressed = arguments.against.iter().map(other).collect();
-        Ok(Self { asking, own_network: Some(network), addressed })
+        Ok(Self { asking, own_network: Some(own_network), addressed })
     }
 }
 
@@ -324,7 +353,7 @@ impl BenchmarkArguments {
 async fn own(
     kind: Over,
     run_inside: RunInside,
-    network: &DevNetwork,
+    network: &OwnNetwork,
     folder: &Path,
     (durability, profile): (Durability, Option<ProfileOptions>),
     asking: RequestOptions,

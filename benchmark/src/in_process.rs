@@ -28,15 +28,15 @@ pub type RunInside = fn(&Settings, &[PathBuf], &mut InsideLink) -> anyhow::Resul
 
 /// Connects a node inside this process to the code that measures it.
 pub struct InsideLink {
-    channel: String,
+    channels: Vec<String>,
     tell: Option<oneshot::Sender<anyhow::Result<InProcess>>>,
     stopped: oneshot::Receiver<()>,
 }
 
 impl InsideLink {
-    /// Returns the channel that must run before the node is measured.
-    pub fn channel(&self) -> &str {
-        &self.channel
+    /// Returns the channels that must run before the node is measured.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
     }
 
     /// Hands over the node's service, whose work runs on the runtime `node`, and waits until the node is no longer
@@ -62,17 +62,17 @@ pub(super) struct InsideNode {
 }
 
 impl InsideNode {
-    /// Starts the node and waits until the channel's chain runs.
+    /// Starts the node and waits until the channels' chains run.
     pub(super) async fn start(
         run: RunInside,
         settings: Settings,
         genesis: Vec<PathBuf>,
-        channel: String,
+        channels: Vec<String>,
     ) -> anyhow::Result<Self> {
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("bench-node".to_owned()).spawn(move || {
-            let mut link = InsideLink { channel, tell: Some(tell), stopped };
+            let mut link = InsideLink { channels, tell: Some(tell), stopped };
             let ended = run(&settings, &genesis, &mut link);
             if let (Err(error), Some(tell)) = (ended, link.tell) {
                 let _ = tell.send(Err(error));

@@ -37,7 +37,7 @@ pub use host::{Host, file_system};
 pub use html::html;
 pub use in_process::{InsideLink, RunInside};
 pub use report::{Latency, Pair, Report, Run, Settings, TargetReport};
-pub use target::{BenchmarkTarget, ProfileOptions, RequestOptions};
+pub use target::{BenchmarkTarget, OwnNetwork, ProfileOptions, RequestOptions};
 pub use text::text;
 pub use workload::{LoadMode, Payload, Workload, public_key};
 

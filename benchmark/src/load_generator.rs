@@ -10,6 +10,7 @@ use async_stream::stream;
 use bytes::Bytes;
 use fabric_proto::common::{Block, Status as FabricStatus};
 use fabric_proto::orderer::BroadcastResponse;
+use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{Stream, StreamExt as _};
 use hdrhistogram::Histogram;
 use prost::Message as _;
@@ -30,6 +31,9 @@ const DIGITS: u8 = 3;
 /// Interval between updates of the progress bar.
 const TELL: Duration = Duration::from_millis(200);
 
+/// Deliver streams of several channels. Each response has the index of its channel; `None` marks the end of a stream.
+type DeliverStreams = SelectAll<BoxStream<'static, (usize, Option<Result<RawDeliverResponse, ClientError>>)>>;
+
 /// A connection to the target.
 #[derive(Clone)]
 pub(super) enum Transport {
@@ -43,6 +47,16 @@ impl Transport {
             Self::Grpc(orderer) => orderer.broadcast(envelopes),
             Self::Inside(orderer) => orderer.broadcast(envelopes),
         }
+    }
+
+    /// Opens a Deliver stream for each of the requests, on the same connection.
+    fn deliver_all(&self, requests: &[Bytes]) -> DeliverStreams {
+        let streams = requests.iter().enumerate().map(|(channel, request)| {
+            let end = futures_util::stream::iter([None]);
+            let answers = self.deliver(request.clone()).map(Some).chain(end);
+            answers.map(move |answer| (channel, answer)).boxed()
+        });
+        futures_util::stream::select_all(streams)
     }
 
     pub(super) fn deliver(&self, request: Bytes) -> ResponseStream<RawDeliverResponse> {
@@ -105,12 +119,12 @@ fn turn(number: usize, rate: f64) -> u64 {
     (number as f64 / rate * 1e9) as u64
 }
 
-/// Sends the first `count` envelopes of the load over the `lines`, one stream each, and subscribes with `seek` over
-/// the `followers`. Waits until what was acknowledged has arrived in blocks, for `settings.wait` at most.
+/// Sends the first `count` envelopes of the load over the `lines`, one stream each, and subscribes with `seeks`, one
+/// for each channel, over each of the `followers`. Waits until what was acknowledged has arrived in blocks, for `settings.wait` at most.
 pub(super) async fn run(
     lines: Vec<Transport>,
     followers: Vec<Transport>,
-    seek: Bytes,
+    seeks: &[Bytes],
     load: &Arc<Workload>,
     count: usize,
     settings: &Settings,
@@ -136,7 +150,7 @@ pub(super) async fn run(
     for (at, line) in followers.into_iter().enumerate() {
         let (ready, is_ready) = oneshot::channel();
         let follower = Subscriber::new(Arc::clone(&shared), at == 0)?;
-        watching.push(tokio::spawn(follower.follow(line.deliver(seek.clone()), ready)));
+        watching.push(tokio::spawn(follower.follow(line.deliver_all(seeks), seeks.len(), ready)));
         let is_ready =
             tokio::time::timeout(settings.wait, is_ready).await.context("a follower heard no block in time")?;
         if is_ready.is_err() {
@@ -332,38 +346,44 @@ impl Subscriber {
 
     async fn follow(
         mut self,
-        mut blocks: ResponseStream<RawDeliverResponse>,
+        mut blocks: DeliverStreams,
+        channels: usize,
         ready: oneshot::Sender<()>,
     ) -> anyhow::Result<SubscriberLog> {
-        let mut ready = Some(ready);
+        let (mut ready, mut silent) = (Some(ready), channels);
+        let mut has_begun = vec![false; channels];
         loop {
-            let answer = tokio::select! {
-                answer = blocks.next() => answer.context("the orderer ended a follower's stream")??,
+            let (channel, answer) = tokio::select! {
+                answer = blocks.next() => answer.context("a follower has no streams")?,
                 () = self.shared.enough.cancelled() => return Ok(self.watched),
             };
+            let answer = answer.context("the orderer ended a follower's stream")??;
             let Some(block) = answer.block else {
                 let status = answer.status.and_then(|status| FabricStatus::try_from(status).ok());
                 anyhow::bail!("the orderer ended a follower's stream with {status:?}");
             };
-            // the block that existed before
-            if let Some(ready) = ready.take() {
-                let _ = ready.send(());
+            // the channel's block that existed before
+            if !std::mem::replace(&mut has_begun[channel], true) {
+                silent -= 1;
+                if let Some(ready) = ready.take_if(|_| silent == 0) {
+                    let _ = ready.send(());
+                }
                 continue;
             }
             if self.counts {
-                self.receive_block(block)?;
+                self.receive_block(channel, block)?;
             }
         }
     }
 
-    fn receive_block(&mut self, bytes: Bytes) -> anyhow::Result<()> {
+    fn receive_block(&mut self, channel: usize, bytes: Bytes) -> anyhow::Result<()> {
         let now = self.shared.now();
         self.watched.blocks += 1;
         self.watched.bytes += bytes.len();
         for entry in Block::decode(bytes).context("a block")?.data.unwrap_or_default().data {
-            let Some(number) = self.shared.load.recognize(entry).filter(|number| *number < self.seen.len()) else {
-                continue;
-            };
+            let load = &self.shared.load;
+            let expected = |number: &usize| *number < self.seen.len() && load.channel_of(*number) == channel;
+            let Some(number) = load.recognize(entry).filter(expected) else { continue };
             if std::mem::replace(&mut self.seen[number], true) {
                 self.watched.twice += 1;
                 continue;

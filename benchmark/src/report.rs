@@ -18,8 +18,10 @@ const PERCENTILES: [(&str, f64); 6] =
 /// The settings of the benchmark.
 #[derive(Clone, Debug, Serialize)]
 pub struct Settings {
-    /// The channel.
+    /// The channel, or the first of several.
     pub channel: String,
+    /// Number of channels, over which envelopes are distributed evenly.
+    pub channels: usize,
     /// Number of envelopes in a run.
     pub envelopes: usize,
     /// Payload bytes in each envelope.
@@ -34,7 +36,7 @@ pub struct Settings {
     pub window: usize,
     /// Envelopes per second over all streams; without it, each response triggers the next.
     pub rate: Option<f64>,
-    /// Number of Deliver streams, each on a connection of its own; the first watches for what was sent.
+    /// Number of subscribers, each on a connection of its own with a Deliver stream a channel; the first watches for what was sent.
     pub subscribers: usize,
     /// Number of envelopes sent before the first run.
     pub warm_up: usize,
@@ -285,6 +287,12 @@ fn measured(settings: &Settings) -> Vec<String> {
     } else {
         "closed loop: the next envelope is sent when one is answered, so latency and rate depend on each other"
     });
+    if settings.channels > 1 {
+        measured.push(
+            "channels: each stream sends to all channels in turn; a follower reads a Deliver stream of each channel, and \
+             blocks are those of all channels",
+        );
+    }
     measured.into_iter().map(str::to_owned).collect()
 }
 

@@ -19,16 +19,24 @@ use super::workload::{Workload, public_key};
 use super::{CLIENT_THREADS, Progress};
 use orderer_client::{BlockPosition, OrdererClient, OrdererTarget, seek, seek_info};
 use orderer_localconfig::settings::ConfigSource;
-use orderer_tools::dev_network::{APPLICATION_CHANNEL, DevNetwork};
 use tokio::task::JoinHandle;
 
-/// The channel and the signer of requests.
+/// The channels and the signer of requests.
 #[derive(Clone)]
 pub struct RequestOptions {
-    /// The channel's name.
-    pub channel: String,
+    /// The channels' names, at least one.
+    pub channels: Vec<String>,
     /// Signs the requests.
     pub signer: Arc<dyn Signer>,
+}
+
+/// The network of nodes that are started.
+#[derive(Clone, Debug)]
+pub struct OwnNetwork {
+    /// Configuration file of a node.
+    pub config_file: PathBuf,
+    /// Blocks 0 of the channels, in the order of their names in [`RequestOptions`].
+    pub genesis_blocks: Vec<PathBuf>,
 }
 
 /// The profile to take of a node that is started.
@@ -57,10 +65,10 @@ enum Place {
 }
 
 impl BenchmarkTarget {
-    /// Starts a node of the development network, inside this process, over an empty ledger in `ledger`.
+    /// Starts a node of the network, inside this process, over empty ledgers in `ledger`.
     pub async fn inside(
         run: RunInside,
-        network: &DevNetwork,
+        network: &OwnNetwork,
         ledger: &Path,
         durability: &str,
         asking: RequestOptions,
@@ -75,8 +83,8 @@ impl BenchmarkTarget {
         let loaded = orderer_localconfig::settings::load(origin).map_err(|mistakes| {
             anyhow::anyhow!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
-        let genesis = vec![network.genesis_block(APPLICATION_CHANNEL)];
-        let node = InsideNode::start(run, loaded.settings, genesis, asking.channel.clone()).await?;
+        let genesis = network.genesis_blocks.clone();
+        let node = InsideNode::start(run, loaded.settings, genesis, asking.channels.clone()).await?;
         Ok(Self {
             name: "in-process".to_owned(),
             what: "a node inside this process, called without a network".to_owned(),
@@ -87,19 +95,18 @@ impl BenchmarkTarget {
         })
     }
 
-    /// Starts a node of the development network, as a process of its own on loopback, over an empty ledger in
-    /// `ledger`.
+    /// Starts a node of the network, as a process of its own on loopback, over empty ledgers in `ledger`.
     pub async fn child(
-        network: &DevNetwork,
+        network: &OwnNetwork,
         ledger: &Path,
         durability: &str,
         asking: RequestOptions,
         profile: Option<ProfileOptions>,
     ) -> anyhow::Result<Self> {
-        let genesis = network.genesis_block(APPLICATION_CHANNEL);
+        let OwnNetwork { config_file, genesis_blocks } = network;
         let profiled = profile.is_some();
         let node =
-            ChildNode::start(&network.config_file, &genesis, ledger, durability, &asking.channel, profiled).await?;
+            ChildNode::start(config_file, genesis_blocks, ledger, durability, &asking.channels, profiled).await?;
         let profile = profile.and_then(|options| Some((Profiler::at(node.profiler.as_deref()?), options)));
         let target =
             OrdererTarget { address: node.address.clone(), tls: None, connect_timeout: Duration::from_secs(5) };
@@ -150,13 +157,14 @@ impl BenchmarkTarget {
         }
     }
 
-    /// Requests the latest block of an orderer at an address, so that its rejections are reported before anything is
+    /// Requests the latest block of the first channel from an orderer at an address, so that its rejections are reported before anything is
     /// started.
     pub async fn smoke_test(&self, patience: Duration) -> anyhow::Result<()> {
         if !matches!(self.place, Place::Address(_)) {
             return Ok(());
         }
-        let RequestOptions { channel, signer } = &self.asking;
+        let RequestOptions { channels, signer } = &self.asking;
+        let channel = channels.first().context("no channel to ask for")?;
         let info = seek_info(BlockPosition::Newest, BlockPosition::Newest, false, false);
         let request = seek(&**signer, channel, &info, self.certificate_hash())?;
         let mut answers = self.line().await?.deliver(request);
@@ -234,11 +242,12 @@ impl BenchmarkTarget {
         for _ in 0..settings.subscribers.max(1) {
             followers.push(self.line().await.with_context(|| self.name.clone())?);
         }
-        let RequestOptions { channel, signer } = &self.asking;
+        let RequestOptions { channels, signer } = &self.asking;
         let info = seek_info(BlockPosition::Newest, BlockPosition::Number(u64::MAX), true, false);
-        let seek = seek(&**signer, channel, &info, self.certificate_hash())?;
+        let seeks = channels.iter().map(|channel| seek(&**signer, channel, &info, self.certificate_hash()));
+        let seeks = seeks.collect::<Result<Vec<_>, _>>()?;
         let before = self.owner.used();
-        let seen = load_generator::run(lines, followers, seek, load, count, settings, progress).await;
+        let seen = load_generator::run(lines, followers, &seeks, load, count, settings, progress).await;
         let seen = seen.with_context(|| self.name.clone())?;
         let used = before.zip(self.owner.used()).map(|(before, after)| after.saturating_sub(before));
         Ok((seen, used))

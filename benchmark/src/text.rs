@@ -43,11 +43,12 @@ pub(super) fn asked(report: &Report) -> String {
     let settings = &report.settings;
     let pace = settings.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("{rate} a second"));
     format!(
-        "{} a run of {} bytes ({} payload, {}), {}, window {}, {pace}, {}, {} after {} of warm-up",
+        "{} a run of {} bytes ({} payload, {}), {}, {}, window {}, {pace}, {}, {} after {} of warm-up",
         counted(settings.envelopes, "envelope"),
         settings.envelope_bytes,
         settings.payload_bytes,
         settings.signatures,
+        counted(settings.channels, "channel"),
         counted(settings.streams, "stream"),
         settings.window,
         counted(settings.subscribers, "subscriber"),

@@ -37,19 +37,23 @@ pub enum LoadMode {
     Rate(f64),
 }
 
-/// Signed envelopes for one channel.
+/// Signed envelopes, distributed evenly over channels.
 pub struct Workload {
     envelopes: Vec<Bytes>,
+    channels: usize,
+    streams: usize,
     mark: [u8; MARK_BYTES],
     key: PublicKey,
 }
 
 impl Workload {
-    /// Creates and signs `count` envelopes, on all cores. Reports their number to `tell`, now and then.
+    /// Creates and signs `count` envelopes for `channels`, on all cores. Each of the `streams` that send them reaches all
+    /// channels in turn. Reports their number to `tell`, now and then.
     pub fn sign(
         count: usize,
         payload: Payload,
-        channel: &str,
+        channels: &[String],
+        streams: usize,
         signer: &dyn Signer,
         tell: &mut dyn FnMut(usize),
     ) -> anyhow::Result<Self> {
@@ -57,12 +61,14 @@ impl Workload {
         rand::rng().fill_bytes(&mut mark);
         rand::rng().fill_bytes(&mut filling);
         filling[..MARK_BYTES].copy_from_slice(&mark);
-        let make = |number: usize| -> anyhow::Result<Bytes> {
+        let longest = channels.iter().max_by_key(|channel| channel.len()).context("no channel to sign for")?;
+        let make_for = |channel: &str, number: usize| -> anyhow::Result<Bytes> {
             let mut data = filling.clone();
             data[MARK_BYTES..HEAD_BYTES].copy_from_slice(&(number as u64).to_be_bytes());
             Ok(transaction(signer, channel, data.into())?.1.raw().clone())
         };
-        let one = make(0)?.len();
+        let make = |number: usize| make_for(&channels[channel_of(number, streams, channels.len())], number);
+        let one = make_for(longest, 0)?.len();
         let most = LOAD_MAX_BYTES / one;
         anyhow::ensure!(
             count <= most,
@@ -96,7 +102,7 @@ impl Workload {
             anyhow::Ok(parts.collect::<anyhow::Result<Vec<_>>>()?.concat())
         })?;
         tell(count);
-        Ok(Self { envelopes, mark, key: public_key(signer)? })
+        Ok(Self { envelopes, channels: channels.len(), streams, mark, key: public_key(signer)? })
     }
 
     /// Returns the number of envelopes.
@@ -107,6 +113,11 @@ impl Workload {
     /// Returns whether there are no envelopes.
     pub fn is_empty(&self) -> bool {
         self.envelopes.is_empty()
+    }
+
+    /// Returns the index of the channel that an envelope is for.
+    pub(super) fn channel_of(&self, number: usize) -> usize {
+        channel_of(number, self.streams, self.channels)
     }
 
     /// Returns one envelope, serialized.
@@ -139,10 +150,38 @@ impl Workload {
     }
 }
 
+/// Returns the index of an envelope's channel. Envelope `number` is sent by stream `number % streams`; each stream sends
+/// to the channels in turn, and begins one channel behind the stream before it.
+fn channel_of(number: usize, streams: usize, channels: usize) -> usize {
+    let (turn, stream) = (number / streams.max(1), number % streams.max(1));
+    (turn + stream) % channels.max(1)
+}
+
 /// Returns the key that verifies a signer's signatures.
 pub fn public_key(signer: &dyn Signer) -> anyhow::Result<PublicKey> {
     let identity = SerializedIdentity::decode(signer.creator().clone())?;
     let (_, pem) = x509_parser::pem::parse_x509_pem(&identity.id_bytes).context("the signer's certificate")?;
     let certificate = pem.parse_x509().context("the signer's certificate")?;
     Ok(PublicKey::from_spki_der(certificate.public_key().raw)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_stream_sends_to_the_channels_in_turn_and_all_channels_receive_as_many() {
+        for (streams, channels) in [(1, 1), (8, 1), (1, 7), (8, 8), (8, 9), (8, 64), (3, 2), (64, 1000)] {
+            let mut totals = vec![0_usize; channels];
+            for stream in 0..streams {
+                let sent: Vec<_> = (0..3 * channels).map(|turn| turn * streams + stream).collect();
+                let to: Vec<_> = sent.iter().map(|number| channel_of(*number, streams, channels)).collect();
+                assert!(to.windows(2).all(|pair| pair[1] == (pair[0] + 1) % channels), "{streams} {channels}: {to:?}");
+                for channel in to {
+                    totals[channel] += 1;
+                }
+            }
+            assert_eq!(totals, vec![3 * streams; channels], "{streams} streams");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::version;
 use crate::node;
 use crate::settings::Settings;
 
-/// Time limit for the chain to start. A new chain of one block runs within milliseconds.
+/// Time limit for all chains to start. A new chain of one block runs within milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// Description of this program for the benchmark.
@@ -20,12 +20,17 @@ pub(super) const PROGRAM: Program = Program { version: version::SHORT, run_insid
 
 fn run_inside(settings: &Settings, genesis: &[PathBuf], link: &mut InsideLink) -> anyhow::Result<()> {
     node::run_embedded(settings, genesis, async |service, context| {
-        let channel = link.channel();
-        let found = context.directory.get(channel);
-        let Some(ChannelEntry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
-        let mut states = found.subscribe_state();
-        let running = states.wait_for(|state| *state == ChannelState::Running);
-        tokio::time::timeout(START_LIMIT, running).await.context("its chain does not run")?.context("the chain")?;
+        let all_run = async {
+            for channel in link.channels() {
+                let found = context.directory.get(channel);
+                let Some(ChannelEntry::Open(found)) = found else { anyhow::bail!("no channel '{channel}'") };
+                let mut states = found.subscribe_state();
+                let running = states.wait_for(|state| *state == ChannelState::Running).await;
+                running.with_context(|| format!("the chain of channel '{channel}'"))?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(START_LIMIT, all_run).await.context("the chains of its channels do not run")??;
         let serve = move |request| {
             let Ok(response) = service.clone().call(request).into_inner();
             response

@@ -39,8 +39,12 @@ const PEER_DOMAIN: &str = "org1.example.com";
 const PEER_MSP: &str = "Org1MSP";
 /// The profiles of the network, in the form of Fabric's configtx.yaml.
 const CONFIGTX: &str = include_str!("configtx.yaml");
+/// Name of these profiles' file in the network's directory.
+const CONFIGTX_FILE: &str = "configtx.yaml";
+/// The profile of the application channel.
+const APPLICATION_PROFILE: &str = "DevChannel";
 /// The channels, each with the profile in [`CONFIGTX`] from which it is created.
-const CHANNELS: [(&str, &str); 2] = [(SYSTEM_CHANNEL, "System"), (APPLICATION_CHANNEL, "DevChannel")];
+const CHANNELS: [(&str, &str); 2] = [(SYSTEM_CHANNEL, "System"), (APPLICATION_CHANNEL, APPLICATION_PROFILE)];
 
 /// Reason for which the development network cannot be created or used.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +80,10 @@ pub enum DevError {
     /// Invalid numbers of members. Cannot happen, because they are constants.
     #[error("development network: choose members")]
     Members(#[from] cryptogen::SpecErrors),
-    /// An invalid profile. Cannot happen, because the profiles are constants.
+    /// An invalid profile. Cannot happen unless a user has changed the network's configtx.yaml.
     #[error("development network: make a genesis block")]
     Genesis(#[from] configtx::ProfileErrors),
-    /// An invalid channel name. Cannot happen, because the names are constants.
+    /// An invalid channel name.
     #[error("development network: channel name")]
     Channel(#[from] ChannelIdError),
 }
@@ -182,7 +186,7 @@ fn make_crypto(folder: &Path, orderers: usize, algorithm: Algorithm) -> Result<(
 
 /// Writes configtx.yaml, and the genesis block of each channel from the profile with this name.
 fn make_channels(folder: &Path, text: &str, channels: &[(&str, &str)]) -> Result<(), DevError> {
-    let file = folder.join("configtx.yaml");
+    let file = folder.join(CONFIGTX_FILE);
     write(&file, text.as_bytes())?;
     for (channel, profile) in channels {
         let loaded = configtx::load(&file, profile, &BTreeMap::new())?;
@@ -259,6 +263,22 @@ impl DevNetwork {
     /// Returns the path of a channel's block 0.
     pub fn genesis_block(&self, channel: &str) -> PathBuf {
         genesis_path(&self.folder, channel)
+    }
+
+    /// Creates genesis blocks of more channels like the application channel, from its profile. Writes them to `folder`,
+    /// and returns their paths. Performs blocking I/O.
+    ///
+    /// # Errors
+    /// Fails if the network's configtx.yaml cannot be read or has errors, if a name is invalid, or if the directory
+    /// cannot be written.
+    pub fn make_genesis_blocks(&self, channels: &[String], folder: &Path) -> Result<Vec<PathBuf>, DevError> {
+        let loaded = configtx::load(&self.folder.join(CONFIGTX_FILE), APPLICATION_PROFILE, &BTreeMap::new())?;
+        let make = |channel: &String| {
+            let path = folder.join(format!("{channel}.block"));
+            write(&path, &loaded.genesis_block(&ChannelId::parse(channel)?)?)?;
+            Ok(path)
+        };
+        channels.iter().map(make).collect()
     }
 
     /// Returns the MSP directory of a client, and the ID of its MSP.
@@ -380,6 +400,27 @@ mod tests {
     fn the_network_is_one_that_a_node_can_run_and_is_found_again() {
         is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ecdsa);
         is_one_that_a_node_can_run_and_is_found_again(Algorithm::Ed25519);
+    }
+
+    #[test]
+    fn more_channels_have_the_configuration_of_the_application_channel() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let snapshot = |path: &Path| {
+            let block = EncodedBlock::parse(&fs::read(path).expect("readable")).expect("a block");
+            ChannelSnapshot::from_config_block(&block.decode(), &std::sync::Arc::default()).expect("a configuration")
+        };
+        for (folder, algorithm) in [("ecdsa", Algorithm::Ecdsa), ("ed25519", Algorithm::Ed25519)] {
+            let network = prepare(&parent.path().join(folder), algorithm).expect("made");
+            let names = ["first".to_owned(), "second".to_owned()];
+            let made = network.make_genesis_blocks(&names, &parent.path().join("more")).expect("made");
+            let application = snapshot(&network.genesis_block(APPLICATION_CHANNEL)).config();
+            for (name, path) in names.iter().zip(&made) {
+                let snapshot = snapshot(path);
+                assert_eq!(snapshot.channel().as_str(), name);
+                assert_eq!(snapshot.config(), application);
+            }
+            assert_eq!(made.len(), names.len());
+        }
     }
 
     #[test]
