@@ -46,9 +46,9 @@ async fn send_all(gate: Arc<Gate>, client: usize) -> Vec<usize> {
         // what is validated beside others
         tokio::task::yield_now().await;
         let mut orders = Vec::new();
-        for _ in 0..1 + (batch * 7 + client) % 5 {
+        for _ in 0..=(batch * 7 + client) % 5 {
             let envelope = SignedEnvelope::from_parts(format!("{client} {next}").into_bytes().into(), Bytes::new());
-            let is_config = (next + client) % 29 == 0;
+            let is_config = (next + client).is_multiple_of(29);
             let submission = ValidatedEnvelope { envelope, validated_at: ConfigSequence(0), is_config };
             match gate.try_admit(submission) {
                 Ok((order, answer)) => {
