@@ -4,6 +4,7 @@
 
 mod config_message;
 mod faults;
+mod gate;
 mod kafka;
 mod own_part;
 mod raft;

@@ -155,11 +155,12 @@ pub(super) fn validate_batch(
     ValidatedBatch { outcomes, announced }
 }
 
-/// Announces the batch at the gate of each channel that it has normal envelopes for. Config updates take too long to be waited for.
+/// Announces the batch at the gate of each channel that it has normal envelopes for. Config updates take too long to be waited for,
+/// and nobody waits for strangers.
 fn announce<'a>(found: impl Iterator<Item = &'a RoutedEnvelope>) -> Vec<Announcement> {
     let mut last: Option<&Arc<Channel>> = None;
     let mut announced = Vec::new();
-    for found in found.filter(|found| found.class == MessageClass::Normal) {
+    for found in found.filter(|found| found.class == MessageClass::Normal && found.may_pass()) {
         let Route::Channel(ChannelScope { channel, .. }) = &found.place else { continue };
         // one is enough for envelopes that follow each other; a second one does no harm
         if !last.is_some_and(|last| Arc::ptr_eq(last, channel)) {
@@ -278,6 +279,11 @@ impl RoutedEnvelope {
             Route::Channel(under) | Route::New(under) => under.client(),
             Route::Broken(_) | Route::Nowhere => None,
         }
+    }
+
+    /// Returns whether the envelope is worth waiting for: the channel knows its claimed signer, who is within the limit.
+    fn may_pass(&self) -> bool {
+        self.over.is_none() && self.client().is_some()
     }
 
     fn transaction(&self, context: &NodeContext) -> Option<TxKey> {

@@ -9,16 +9,17 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Recipient;
 use arc_swap::ArcSwapOption;
 use orderer_core::types::ChannelId;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use crate::status::StatusCell;
 
-use super::gathering::{Added, GATHER_FOR, Gathering};
+use super::gathering::{Added, Gathering};
 use super::order::{IngressPermit, Order, OrderBatch, OrderResult, Reply, ValidatedEnvelope};
 
 /// Memory that an envelope costs beside its bytes: handles, queue entries, the answer's channel.
@@ -57,7 +58,7 @@ pub struct Announcement(Arc<Gate>);
 impl Drop for Announcement {
     fn drop(&mut self) {
         let mut gathering = self.0.gathering();
-        if gathering.arrive() {
+        if gathering.arrive(Instant::now()) {
             self.0.hand_over(&mut gathering);
         }
     }
@@ -153,7 +154,7 @@ impl Gate {
     /// is not, the orders are dropped, and their receivers report it.
     pub fn send(&self, orders: Vec<Order>) -> bool {
         let mut gathering = self.gathering();
-        let _ = gathering.add(orders);
+        let _ = gathering.add(orders, Instant::now());
         self.hand_over(&mut gathering)
     }
 
@@ -166,16 +167,16 @@ impl Gate {
     pub fn submit(self: &Arc<Self>, orders: Vec<Order>) {
         let added = {
             let mut gathering = self.gathering();
-            let added = gathering.add(orders);
+            let added = gathering.add(orders, Instant::now());
             if added == Added::Due {
                 self.hand_over(&mut gathering);
             }
             added
         };
-        if let Added::First(round) = added {
+        if let Added::First(round, due) = added {
             let gate = Arc::clone(self);
             tokio::spawn(async move {
-                tokio::time::sleep(GATHER_FOR).await;
+                sleep_until(due).await;
                 let mut gathering = gate.gathering();
                 if gathering.is_in(round) {
                     gate.hand_over(&mut gathering);
@@ -351,6 +352,7 @@ mod tests {
         let (gate, mut counts) = counting();
         gate.submit(admitted(&gate));
         assert_eq!(counts.recv().await, Some(1), "nothing is announced");
+        gate.gathering().set_patience(Duration::from_secs(3600));
         let one = gate.announce();
         let other = gate.announce();
         gate.submit(admitted(&gate));
@@ -371,6 +373,19 @@ mod tests {
         assert_eq!(counts.recv().await, Some(2));
         gate.submit(admitted(&gate));
         assert_eq!(counts.recv().await, Some(1), "each round ends");
+    }
+
+    /// Timers fire late while all threads are busy: a thread that always has something to do looks for them after 61 polls.
+    #[actix::test]
+    async fn a_batch_that_keeps_the_thread_busy_does_not_prolong_the_wait_of_others() {
+        let (gate, mut counts) = counting();
+        let (_other, next) = (gate.announce(), gate.announce());
+        gate.submit(admitted(&gate));
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(3) {}
+        drop(next);
+        assert_eq!(gate.admitted_total(), 1);
+        assert_eq!(counts.recv().await, Some(1));
     }
 
     #[actix::test]

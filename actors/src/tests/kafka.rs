@@ -99,3 +99,24 @@ async fn a_broker_that_does_not_know_the_topic_yet_is_asked_again() {
     until_in_chain_once(&world, &format!("try {tried}")).await;
     assert_eq!(world.channel("app").state(), ChannelState::Running);
 }
+
+#[actix::test]
+async fn blocks_that_are_larger_than_what_may_wait_for_the_disk_pass_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(folder.path(), Durability::Disk, "AppKafka.block", HEALING).await;
+    let sequence = world.channel("app").snapshot().sequence();
+    let sent = ["small", "large", "larger", "last"].map(|text| match text {
+        "large" | "larger" => text.repeat(crate::consensus::kafka::UNWRITTEN_BYTES as usize / 4),
+        small => small.to_owned(),
+    });
+    for text in &sent {
+        let record = RegularMessage::accepted(message(&world, text), sequence, false);
+        world.cluster.append("app", Some(record.encode())).unwrap();
+    }
+    let mut heights = world.channel("app").ledger().heights();
+    while world.chain("app").len() < sent.len() {
+        within("the last block", heights.changed()).await.unwrap();
+    }
+    assert!(world.chain("app").iter().zip(&sent).all(|(found, sent)| found.contains(sent)));
+    assert_eq!(world.channel("app").state(), ChannelState::Running);
+}

@@ -34,7 +34,7 @@ use crate::status::{ActivityKind, StatusCell};
 use crate::supervision::{ExitGuard, ExitReason, Halt, StopNow};
 
 /// Maximum size of blocks that are cut and not yet durable, in bytes of their envelopes. Above it no record is consumed.
-pub(super) const UNWRITTEN_BYTES: u32 = 8 << 20;
+pub(crate) const UNWRITTEN_BYTES: u32 = 8 << 20;
 /// The maximum number of events that the chain processes before the arbiter's other actors have their turn.
 const EVENTS_PER_TURN: usize = 64;
 /// Room in a topic's largest message beside the channel's largest envelope.

@@ -26,6 +26,8 @@ mod topic_absence;
 mod topic_session;
 
 pub use crate::channel::TopicHealth;
+#[cfg(test)]
+pub(crate) use chain::UNWRITTEN_BYTES;
 pub use consenter::KafkaConsenter;
 pub use context::{ConnectFn, KafkaContext};
 pub use retry::RetryPolicy;

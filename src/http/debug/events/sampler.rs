@@ -148,8 +148,10 @@ mod tests {
         let looked = count.load(Ordering::SeqCst);
         let mut again = looking.follow(counted(&count));
         let (before, now) = again.next().await.expect("somebody looks");
-        assert!(before.is_none() && now.number == 1 && now.events.is_empty(), "who comes later begins anew");
-        assert!(count.load(Ordering::SeqCst) > looked);
+        // on a busy machine the first poll may be over before this reader runs
+        let since = count.load(Ordering::SeqCst) - looked;
+        assert!(before.is_none() && (1..=since).contains(&now.number), "who comes later begins anew");
+        assert!(now.number > 1 || now.events.is_empty(), "nothing was before it");
     }
 
     #[tokio::test]
