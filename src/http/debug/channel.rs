@@ -75,7 +75,7 @@ struct Kafka {
 #[derive(Serialize)]
 struct Raft {
     is_leader: bool,
-    /// Consenters that the leader hears from; 0 while there is none.
+    /// Consenters that the leader hears from; 0 while there is no leader, and until its first report.
     active_nodes: u64,
     cluster_size: u64,
 }

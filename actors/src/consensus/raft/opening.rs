@@ -45,6 +45,10 @@ pub(super) struct OpenedChain {
     pub(super) snapshot_block: u64,
 }
 
+/// Action for the operator of a channel that something else than Raft has ordered so far.
+const ACTION_ENGINE: &str =
+    "set Consensus.Serve.etcdraft to what has ordered the channel so far, solo or kafka, and start the node again";
+
 /// A chain cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenChainError {
@@ -80,9 +84,10 @@ impl OpenChainError {
             Self::LogMissing(_) | Self::Log(RaftLogError::Foreign { .. }) => {
                 ExitReason::Unrecoverable { cause, action: RETURN_LOG }
             }
-            Self::Log(RaftLogError::Damaged { .. }) | Self::Standing(_) | Self::OtherEngine(_) | Self::Chain(_) => {
+            Self::Log(RaftLogError::Damaged { .. }) | Self::Standing(_) | Self::Chain(_) => {
                 ExitReason::Unrecoverable { cause, action: REPLACE_CONSENTER }
             }
+            Self::OtherEngine(_) => ExitReason::Unrecoverable { cause, action: ACTION_ENGINE },
             Self::Log(_) | Self::JoinBlock(_) | Self::Read(_) => ExitReason::Failed(cause),
         }
     }
