@@ -156,7 +156,7 @@ pub(super) fn validate_batch(
 }
 
 /// Announces the batch at the gate of each channel that it has normal envelopes for. Config updates take too long to be waited for,
-/// and nobody waits for strangers.
+/// and envelopes whose claimed signer the channel does not know are rejected in any case.
 fn announce<'a>(found: impl Iterator<Item = &'a RoutedEnvelope>) -> Vec<Announcement> {
     let mut last: Option<&Arc<Channel>> = None;
     let mut announced = Vec::new();
